@@ -1,0 +1,6 @@
+//! Batches in and out of stable storage.
+//!
+//! This crate keeps what it is given, in order, and says when it is durable. It reads batch headers (offsets, timestamps,
+//! producers) and nothing deeper. Deliberately not here: groups, topics' names, what a batch may contain, sockets.
+
+pub mod engine;
