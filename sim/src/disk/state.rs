@@ -1,0 +1,296 @@
+//! What survives the process: files, names, and what of them is on the medium already.
+//!
+//! A name is an entry of its directory, durable after that directory was synced. Until then each change of a name is kept
+//! or lost on its own at a power cut, in the order made; a rename is one change, so its target is the old file or the new
+//! one, never missing. Deliberately not here: open files, which are the process's, and faults.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::inode::{Inode, Luck};
+use crate::rng::Rng;
+
+/// Identity of a file, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ino(u64);
+
+/// A call that changes something, checked to be possible.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// `create_dir`
+    CreateDir(String),
+    /// `create`
+    Create {
+        /// Its name.
+        path: String,
+        /// The file it makes.
+        ino: Ino,
+    },
+    /// `write_at`
+    Write {
+        /// Which file.
+        ino: Ino,
+        /// From which byte.
+        offset: u64,
+        /// What.
+        bytes: Bytes,
+    },
+    /// `sync_data`
+    Sync {
+        /// Which file.
+        ino: Ino,
+    },
+    /// `rename`
+    Rename {
+        /// The name it had.
+        from: String,
+        /// The name it gets.
+        to: String,
+        /// Which file.
+        ino: Ino,
+    },
+    /// `remove`
+    Remove(String),
+    /// `sync_dir`
+    SyncDir(String),
+}
+
+/// Names and directories, on the medium or in the cache.
+#[derive(Debug, Clone, Default)]
+struct Names {
+    files: BTreeMap<String, Ino>,
+    dirs: BTreeSet<String>,
+}
+
+/// One change of a directory.
+#[derive(Debug, Clone)]
+enum NameChange {
+    Link(String, Ino),
+    Unlink(String),
+    Rename(String, String, Ino),
+    MakeDir(String),
+}
+
+impl NameChange {
+    fn dir(&self) -> &str {
+        match self {
+            NameChange::Link(path, _)
+            | NameChange::Unlink(path)
+            | NameChange::MakeDir(path)
+            | NameChange::Rename(path, _, _) => parent(path),
+        }
+    }
+}
+
+impl Names {
+    fn change(&mut self, change: &NameChange) {
+        match change {
+            NameChange::Link(path, ino) => {
+                self.files.insert(path.clone(), *ino);
+            }
+            NameChange::Unlink(path) => {
+                self.files.remove(path);
+            }
+            NameChange::Rename(from, to, ino) => {
+                if self.files.get(from) == Some(ino) {
+                    self.files.remove(from);
+                }
+                self.files.insert(to.clone(), *ino);
+            }
+            NameChange::MakeDir(path) => {
+                self.dirs.insert(path.clone());
+            }
+        }
+    }
+}
+
+/// Disk and page cache. A clone is a snapshot that shares what does not change afterwards.
+#[derive(Debug, Clone, Default)]
+pub struct DiskState {
+    inodes: BTreeMap<Ino, Arc<Inode>>,
+    cached: Arc<Names>,
+    durable: Arc<Names>,
+    pending: Vec<NameChange>,
+    next_ino: u64,
+}
+
+/// The directory that a path lies in; "" is the data directory.
+pub(super) fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(dir, _)| dir)
+}
+
+impl DiskState {
+    /// An empty data directory.
+    #[must_use]
+    pub fn new() -> DiskState {
+        DiskState::default()
+    }
+
+    pub(super) fn has_dir(&self, dir: &str) -> bool {
+        dir.is_empty() || self.cached.dirs.contains(dir)
+    }
+
+    pub(super) fn lookup(&self, path: &str) -> Option<Ino> {
+        self.cached.files.get(path).copied()
+    }
+
+    /// Names of the files in a directory, sorted; `None` if there is no such directory.
+    #[must_use]
+    pub fn list(&self, dir: &str) -> Option<Vec<String>> {
+        let inside = |path: &&String| parent(path) == dir;
+        self.has_dir(dir).then(|| {
+            self.cached.files.keys().filter(inside).map(|p| p[p.rfind('/').map_or(0, |i| i + 1)..].to_owned()).collect()
+        })
+    }
+
+    /// All files with what the page cache shows of them, for comparing two disks.
+    #[must_use]
+    pub fn contents(&self) -> Vec<(String, Bytes)> {
+        let read = |ino: &Ino| self.read(*ino, 0, self.len(*ino) as usize).unwrap_or_default();
+        self.cached.files.iter().map(|(path, ino)| (path.clone(), read(ino))).collect()
+    }
+
+    pub(super) fn len(&self, ino: Ino) -> u64 {
+        self.inodes.get(&ino).map_or(0, |inode| inode.len())
+    }
+
+    pub(super) fn read(&self, ino: Ino, offset: u64, length: usize) -> Option<Bytes> {
+        self.inodes.get(&ino)?.read(offset, length)
+    }
+
+    pub(super) fn reserve_ino(&mut self) -> Ino {
+        self.next_ino += 1;
+        Ino(self.next_ino)
+    }
+
+    pub(super) fn needs_space(&self, op: &Op) -> bool {
+        match op {
+            Op::CreateDir(_) | Op::Create { .. } => true,
+            Op::Write { ino, offset, bytes } => offset + bytes.len() as u64 > self.len(*ino),
+            Op::Sync { .. } | Op::Rename { .. } | Op::Remove(_) | Op::SyncDir(_) => false,
+        }
+    }
+
+    /// Whether a power cut could change anything.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty() || self.inodes.values().any(|inode| inode.has_pending())
+    }
+
+    /// Whether a failed sync left bytes that look written and are not.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.inodes.values().any(|inode| inode.has_lost())
+    }
+
+    /// Does the whole of it, in the page cache or, for a sync, on the medium.
+    pub fn apply(&mut self, op: &Op) {
+        match op {
+            Op::CreateDir(path) => self.change(NameChange::MakeDir(path.clone())),
+            Op::Create { path, ino } => {
+                self.inodes.insert(*ino, Arc::new(Inode::default()));
+                self.change(NameChange::Link(path.clone(), *ino));
+            }
+            Op::Write { ino, offset, bytes } => self.with(*ino, |inode| inode.write(*offset, bytes, || true)),
+            Op::Sync { ino } => self.with(*ino, Inode::sync),
+            Op::Rename { from, to, ino } => self.change(NameChange::Rename(from.clone(), to.clone(), *ino)),
+            Op::Remove(path) => self.change(NameChange::Unlink(path.clone())),
+            Op::SyncDir(dir) => self.settle_names(dir, |_| true),
+        }
+    }
+
+    /// What a crash within the call leaves: of a write any sectors, of a sync any part, of the rest all or nothing.
+    pub fn apply_partially(&mut self, op: &Op, rng: &mut Rng) {
+        let luck = Luck::draw(rng);
+        match op {
+            Op::Write { ino, offset, bytes } => {
+                self.with(*ino, |inode| inode.write(*offset, bytes, || luck.keeps(rng)));
+            }
+            Op::Sync { ino } => self.with(*ino, |inode| inode.sync_in_part(rng)),
+            _ if luck.keeps(rng) => self.apply(op),
+            _ => {}
+        }
+    }
+
+    /// What a call that fails leaves: a write is done in part; a sync is done in part and forgets the rest.
+    pub(super) fn apply_failing(&mut self, op: &Op, rng: &mut Rng) {
+        let luck = Luck::draw(rng);
+        match op {
+            Op::Sync { ino } => self.with(*ino, |inode| inode.sync_failing(rng)),
+            Op::SyncDir(dir) => self.settle_names(dir, |_| luck.keeps(rng)),
+            _ => self.apply_partially(op, rng),
+        }
+    }
+
+    /// The process dies, the machine lives: the page cache stays, but for clean pages, which may be read anew.
+    pub fn kill(&mut self, rng: &mut Rng) {
+        for inode in self.inodes.values_mut() {
+            if inode.has_lost() {
+                Arc::make_mut(inode).evict_lost(rng);
+            }
+        }
+        self.drop_nameless();
+    }
+
+    /// The power goes: whatever is pending is kept in part, whatever was only in the page cache is gone.
+    pub fn power_cut(&mut self, rng: &mut Rng) {
+        let dirs: BTreeSet<String> = self.pending.iter().map(|change| change.dir().to_owned()).collect();
+        for dir in dirs {
+            let luck = Luck::draw(rng);
+            self.settle_names(&dir, |_| luck.keeps(rng));
+        }
+        let durable = Arc::make_mut(&mut self.durable);
+        let mut reachable = BTreeSet::new();
+        for dir in &durable.dirs {
+            // In order, so that a directory comes after the one it lies in.
+            if parent(dir).is_empty() || reachable.contains(parent(dir)) {
+                reachable.insert(dir.clone());
+            }
+        }
+        durable.files.retain(|path, _| parent(path).is_empty() || reachable.contains(parent(path)));
+        durable.dirs = reachable;
+        self.cached = self.durable.clone();
+        self.drop_nameless();
+        for inode in self.inodes.values_mut() {
+            if inode.has_pending() || inode.has_lost() {
+                Arc::make_mut(inode).power_cut(rng);
+            }
+        }
+    }
+
+    fn change(&mut self, change: NameChange) {
+        Arc::make_mut(&mut self.cached).change(&change);
+        self.pending.push(change);
+    }
+
+    /// Makes those pending changes of a directory durable that `keeps` says, and forgets the others of it.
+    fn settle_names(&mut self, dir: &str, mut keeps: impl FnMut(&NameChange) -> bool) {
+        let durable = Arc::make_mut(&mut self.durable);
+        self.pending.retain(|change| {
+            if change.dir() != dir {
+                return true;
+            }
+            if keeps(change) {
+                durable.change(change);
+            }
+            false
+        });
+    }
+
+    fn with(&mut self, ino: Ino, change: impl FnOnce(&mut Inode)) {
+        if let Some(inode) = self.inodes.get_mut(&ino) {
+            change(Arc::make_mut(inode));
+        }
+    }
+
+    fn drop_nameless(&mut self) {
+        let mut named: BTreeSet<Ino> = self.cached.files.values().chain(self.durable.files.values()).copied().collect();
+        named.extend(self.pending.iter().filter_map(|change| match change {
+            NameChange::Link(_, ino) | NameChange::Rename(_, _, ino) => Some(*ino),
+            NameChange::Unlink(_) | NameChange::MakeDir(_) => None,
+        }));
+        self.inodes.retain(|ino, _| named.contains(ino));
+    }
+}
