@@ -4,8 +4,13 @@
 //! here can be called with hostile input and answers with a value or an error.
 //! Deliberately not here: what a request *means* (`core`), where bytes are kept (`storage`), sockets (`broker`).
 
+pub mod api;
 pub mod error_code;
+pub mod frame;
+pub mod guard;
+pub mod messages;
 pub mod records;
 pub mod types;
 
+pub use api::Api;
 pub use error_code::ErrorCode;

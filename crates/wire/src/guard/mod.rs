@@ -1,0 +1,63 @@
+//! Walks a request's bytes before anything is decoded, so that no claimed length is ever believed (P-8, P-9).
+//!
+//! The decoder behind [`crate::messages`] reserves memory for as many elements as an array says it has; a hostile length
+//! would end the process. The walk follows schemas of our own (`schema.rs`), one per request, and passes only bodies whose
+//! every length fits into the bytes that are there. It allocates nothing unless a topic name needs repair.
+//! Deliberately not here: what the values mean.
+
+pub(crate) mod cursor;
+mod schema;
+mod walk;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::api::Api;
+
+/// Why a request body is refused: close the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} (field {field}, byte {at})")]
+pub struct Malformed {
+    /// Which field, as Kafka calls it.
+    pub field: &'static str,
+    /// Where in the body.
+    pub at: usize,
+    /// What is wrong.
+    pub reason: &'static str,
+}
+
+impl Malformed {
+    /// Refused by the decoder although the walk found nothing.
+    pub(crate) const BY_DECODER: Malformed = Malformed { field: "", at: 0, reason: "the body does not decode" };
+}
+
+/// Array elements and tagged fields that one request may hold in all. Decoded, an element takes far more memory than on the
+/// wire; Kafka's clients stay below this by orders of magnitude.
+pub const MAX_ELEMENTS: usize = 4_000_000;
+
+/// What the walk found in an acceptable body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// Bytes of the body; what follows is legal and ignored (P-9).
+    pub body_len: usize,
+    /// Array elements and tagged fields in all: a measure of the memory that decoding takes.
+    pub elements: usize,
+    /// The whole body with `?` in place of bytes that are not UTF-8, if a topic name has any.
+    pub repaired: Option<Bytes>,
+}
+
+/// Walks a body of `api` in `version`, which must be served.
+///
+/// # Errors
+/// [`Malformed`] for the first thing that is wrong.
+pub fn check(api: Api, version: i16, body: &Bytes) -> Result<Shape, Malformed> {
+    let mut walk = walk::Walk::new(body, version, api.info().is_flexible(version));
+    walk.fields(schema::request(api))?;
+    let repaired = (!walk.not_utf8.is_empty()).then(|| {
+        let mut copy = BytesMut::from(&body[..]);
+        for at in &walk.not_utf8 {
+            copy[*at] = b'?';
+        }
+        copy.freeze()
+    });
+    Ok(Shape { body_len: walk.position(), elements: walk.elements, repaired })
+}

@@ -1,0 +1,66 @@
+//! Requests and responses as values: Kafka's messages by their own names, and the only safe way to decode a request.
+//!
+//! The types are those of `kafka-protocol`, whose decoder trusts lengths: it allocates what an array claims to hold. So a
+//! request goes through [`decode`], which lets [`crate::guard`] walk the bytes first (P-9), never straight to the crate.
+//! Deliberately not here: record batches, which stay opaque bytes in these messages.
+
+use bytes::Bytes;
+use kafka_protocol::protocol::Decodable;
+
+use crate::api::Api;
+use crate::guard::{self, Malformed};
+
+pub use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse, DescribeGroupsRequest, DescribeGroupsResponse, FetchRequest, FetchResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse, InitProducerIdRequest,
+    InitProducerIdResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    ListGroupsRequest, ListGroupsResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, ProduceRequest,
+    ProduceResponse, SyncGroupRequest, SyncGroupResponse,
+};
+pub use kafka_protocol::messages::{
+    BrokerId, GroupId, TopicName, TransactionalId, api_versions_request, api_versions_response, create_topics_request,
+    create_topics_response, delete_topics_request, delete_topics_response, describe_groups_request,
+    describe_groups_response, fetch_request, fetch_response, find_coordinator_request, find_coordinator_response,
+    heartbeat_request, heartbeat_response, init_producer_id_request, init_producer_id_response, join_group_request,
+    join_group_response, leave_group_request, leave_group_response, list_groups_request, list_groups_response,
+    list_offsets_request, list_offsets_response, metadata_request, metadata_response, offset_commit_request,
+    offset_commit_response, offset_fetch_request, offset_fetch_response, produce_request, produce_response,
+    sync_group_request, sync_group_response,
+};
+pub use kafka_protocol::protocol::{Encodable, StrBytes};
+
+/// A decoded request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded<R> {
+    /// The request.
+    pub message: R,
+    /// Bytes behind the complete body; legal, and counted (P-9).
+    pub trailing_bytes: usize,
+}
+
+/// Decodes the body of a request. `R` must be the request type of `api`.
+///
+/// A topic name that is not UTF-8 comes out with a `?` for each offending byte, which no legal name contains, so that it is
+/// refused by name (INVALID_TOPIC_EXCEPTION) rather than by closing the connection.
+///
+/// # Errors
+/// [`Malformed`]: close the connection.
+pub fn decode<R: Decodable>(api: Api, version: i16, body: Bytes) -> Result<Decoded<R>, Malformed> {
+    let shape = guard::check(api, version, &body)?;
+    let mut rest = match shape.repaired {
+        Some(repaired) => repaired,
+        None => body,
+    };
+    let message = R::decode(&mut rest, version).map_err(|_| Malformed::BY_DECODER)?;
+    Ok(Decoded { message, trailing_bytes: rest.len() })
+}
+
+/// Decodes the body of a response, from a broker that the caller trusts not to lie about lengths.
+///
+/// # Errors
+/// [`Malformed`]: close the connection.
+pub fn decode_response<R: Decodable>(version: i16, mut body: Bytes) -> Result<R, Malformed> {
+    R::decode(&mut body, version).map_err(|_| Malformed::BY_DECODER)
+}
