@@ -56,14 +56,16 @@ pub(super) fn kafka_keys() -> impl Iterator<Item = &'static str> {
 }
 
 /// The known key that looks most like `key`, if any looks like it at all.
+pub(super) fn nearest_key(key: &str) -> Option<&'static str> {
+    nearest(key, KEYS.iter().map(|spec| spec.name).chain(kafka_keys()))
+}
+
+/// Which of `names` looks most like `word`, if any looks like it at all; of equals the first.
 #[must_use]
-pub fn nearest(key: &str) -> Option<&'static str> {
-    let ours = KEYS.iter().map(|spec| spec.name);
-    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(name, key);
-    // Ours come first and a later one must be strictly better, so that of equals the useful one is named.
-    let mut best: Option<(f64, &'static str)> = None;
-    for name in ours.chain(kafka_keys()) {
-        let score = likeness(name);
+pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let mut best: Option<(f64, &'a str)> = None;
+    for name in names {
+        let score = strsim::normalized_damerau_levenshtein(name, word);
         if score >= 0.6 && best.is_none_or(|(least, _)| score > least) {
             best = Some((score, name));
         }
@@ -148,10 +150,10 @@ mod tests {
 
     #[test]
     fn a_typing_error_finds_its_word() {
-        assert_eq!(nearest("log.dris"), Some("log.dirs"));
-        assert_eq!(nearest("num.partition"), Some("num.partitions"));
-        assert_eq!(nearest("auto.create.topic.enable"), Some("auto.create.topics.enable"));
-        assert_eq!(nearest("pagemark.http.listeners"), Some("pagemark.http.listener"));
-        assert_eq!(nearest("zzz"), None);
+        assert_eq!(nearest_key("log.dris"), Some("log.dirs"));
+        assert_eq!(nearest_key("num.partition"), Some("num.partitions"));
+        assert_eq!(nearest_key("auto.create.topic.enable"), Some("auto.create.topics.enable"));
+        assert_eq!(nearest_key("pagemark.http.listeners"), Some("pagemark.http.listener"));
+        assert_eq!(nearest_key("zzz"), None);
     }
 }

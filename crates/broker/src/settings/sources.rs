@@ -79,7 +79,8 @@ impl Gathered {
             None => {
                 let guess = name.trim_start_matches("PAGEMARK_").to_ascii_lowercase().replace('_', ".");
                 let own = format!("pagemark.{guess}");
-                let nearest = names::nearest(&guess).or_else(|| names::nearest(&own)).map(names::environment_name);
+                let nearest =
+                    names::nearest_key(&guess).or_else(|| names::nearest_key(&own)).map(names::environment_name);
                 self.fail(&name.clone(), &value, Source::Env(name), Problem::UnknownKey { nearest });
             }
         }
@@ -97,7 +98,7 @@ impl Gathered {
                 "{key} ({source}): Apache Kafka knows this setting, Pagemark has no use for it; it is ignored"
             )),
             Known::Unknown => {
-                let nearest = names::nearest(key).map(str::to_owned);
+                let nearest = names::nearest_key(key).map(str::to_owned);
                 self.fail(key, value, source, Problem::UnknownKey { nearest });
             }
         }

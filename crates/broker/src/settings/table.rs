@@ -100,7 +100,7 @@ settings! {
     delete_topic_enable: bool = "delete.topic.enable", "true", Allowed::Switch;
 
     /// The largest record batch, as sent, that is accepted.
-    message_max_bytes: usize = "message.max.bytes", "1048588",
+    message_max_bytes: i64 = "message.max.bytes", "1048588",
         Allowed::Whole { min: 0, max: MESSAGE_LIMIT_BYTES, unit: "bytes" };
 
     /// Whose time a record carries: the producer's or the broker's.
