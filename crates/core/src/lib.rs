@@ -3,5 +3,7 @@
 //! Everything here is a value that is handed a request and the current time and hands back what to write and what to answer.
 //! Deliberately not here: waiting (`broker`), keeping bytes (`storage`), formats (`wire`).
 
+pub mod coordinator;
+pub mod effects;
 pub mod partition;
 pub mod time;

@@ -1,0 +1,28 @@
+//! The group coordinator's frame: what it is asked, what it answers, and the shard that decides.
+//!
+//! One [`GroupShard`] owns the groups of one partition of `__consumer_offsets`. It follows one rule throughout:
+//!
+//! * **Durable state** is what the records of that partition say: committed offsets, and each group's generation, protocol,
+//!   leader, members and assignments as last written. Only [`GroupShard::replay`] changes it, in operation and at load alike,
+//!   so a restart finds the group as it was.
+//! * **Volatile state** is what a crash may take without breaking a promise: who is joining, parked replies, timers, ids
+//!   handed out, who has left since the last record. [`GroupShard::handle`] and [`GroupShard::on_deadline`] change it directly.
+//!
+//! When an append fails, the driver throws the shard away and rebuilds it from the log; whoever was parked is answered through
+//! [`GroupShard::abandon`]. Deliberately not here: appending, waiting for the disk, routing a group to its shard.
+
+mod answer;
+mod request;
+mod settings;
+mod shard;
+
+pub use answer::{
+    Answer, CommitAnswer, CommittedPartition, DescribeAnswer, DescribedMember, FetchOffsetsAnswer, FetchedPartition,
+    FetchedTopic, GroupState, JoinAnswer, JoinedMember, LeaveAnswer, LeftMember, ListAnswer, ListedGroup, SyncAnswer,
+};
+pub use request::{
+    CommitRequest, DescribeRequest, FetchOffsetsRequest, FetchTopic, HeartbeatRequest, JoinRequest, LeaveRequest,
+    LeavingMember, ListRequest, OffsetToCommit, Request, SyncRequest,
+};
+pub use settings::GroupSettings;
+pub use shard::{GroupShard, GroupSummary, Replayed};
