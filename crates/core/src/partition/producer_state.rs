@@ -72,7 +72,7 @@ impl ProducerTable {
     /// Judges a batch against what is remembered: duplicates first, then the sequence.
     #[must_use]
     pub fn judge(&self, batch: &BatchHeader) -> SequenceVerdict {
-        if batch.producer_id == ProducerId::NONE {
+        if !is_idempotent(batch) {
             return SequenceVerdict::Next;
         }
         let Some(entry) = self.producers.get(&batch.producer_id) else {
@@ -98,7 +98,7 @@ impl ProducerTable {
 
     /// Takes note of a batch that is in the log, its offsets assigned.
     pub fn replay(&mut self, batch: &BatchHeader) {
-        if batch.producer_id == ProducerId::NONE || batch.is_control() {
+        if !is_idempotent(batch) || batch.is_control() {
             return;
         }
         let entry = self
@@ -121,7 +121,19 @@ impl ProducerTable {
         });
     }
 
-    /// Forgets producers that wrote nothing after `before_ms`.
+    /// What is remembered of one producer.
+    #[must_use]
+    pub fn get(&self, id: ProducerId) -> Option<&ProducerEntry> {
+        self.producers.get(&id)
+    }
+
+    /// Forgets one producer; its next batch may have any sequence number.
+    pub fn forget(&mut self, id: ProducerId) {
+        self.producers.remove(&id);
+    }
+
+    /// Forgets producers whose batches all have timestamps before `before_ms`, milliseconds since 1970. Timestamps are the
+    /// producers' own: whoever has a clock expires by the time of the write instead (R-35, `PartitionState::expire`).
     pub fn expire(&mut self, before_ms: i64) {
         self.producers.retain(|_, entry| entry.last_timestamp_ms() >= before_ms);
     }
@@ -135,4 +147,9 @@ impl ProducerTable {
     pub fn restore(&mut self, id: ProducerId, entry: ProducerEntry) {
         self.producers.insert(id, entry);
     }
+}
+
+/// Whether the batch carries a producer id; any negative one is none.
+fn is_idempotent(batch: &BatchHeader) -> bool {
+    batch.producer_id.0 >= 0
 }
