@@ -5,9 +5,11 @@
 //! Deliberately not here: what a request *means* (`core`), where bytes are kept (`storage`), sockets (`broker`).
 
 pub mod api;
+pub mod consumer_protocol;
 pub mod error_code;
 pub mod frame;
 pub mod guard;
+pub mod internal;
 pub mod messages;
 pub mod records;
 pub mod types;
