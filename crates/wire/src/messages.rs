@@ -5,7 +5,6 @@
 //! Deliberately not here: record batches, which stay opaque bytes in these messages.
 
 use bytes::Bytes;
-use kafka_protocol::protocol::Decodable;
 
 use crate::api::Api;
 use crate::guard::{self, Malformed};
@@ -29,7 +28,7 @@ pub use kafka_protocol::messages::{
     offset_commit_response, offset_fetch_request, offset_fetch_response, produce_request, produce_response,
     sync_group_request, sync_group_response,
 };
-pub use kafka_protocol::protocol::{Encodable, StrBytes};
+pub use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
 /// A decoded request.
 #[derive(Debug, Clone, PartialEq)]
