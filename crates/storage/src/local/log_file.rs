@@ -1,0 +1,135 @@
+//! Log files: fixed slots on disk that are zero-filled once and then used again and again under rising generations.
+//!
+//! The header names the generation; it is written and synced before the first record of that generation. It stands twice, so
+//! that one rotten sector does not hide a file of good records. Deliberately not here: records, and which file comes next.
+
+use bytes::{BufMut, BytesMut};
+
+use super::codec::Reader;
+use crate::disk::{FORMAT_VERSION, FileId};
+
+/// Directory of the log files.
+pub(super) const LOG_DIR: &str = "log";
+/// Where the records of a file begin.
+pub(super) const FIRST_RECORD_AT: u64 = 4096;
+/// Where the second copy of the header stands.
+const COPY_AT: usize = 2048;
+const MAGIC: &[u8; 8] = b"PMLOG\0\0\0";
+const HEADER_LEN: usize = 68;
+
+/// Path of a slot.
+pub(super) fn slot_path(slot: u64) -> String {
+    format!("{LOG_DIR}/{slot:08}.log")
+}
+
+/// The slot that a file name means.
+pub(super) fn slot_of(name: &str) -> Option<u64> {
+    name.strip_suffix(".log").filter(|digits| digits.len() >= 8)?.parse().ok()
+}
+
+/// What a log file says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileHeader {
+    /// Which use of which file this is; rises with every use of any file.
+    pub generation: u64,
+    /// The sequence number of its first record.
+    pub first_lsn: u64,
+    /// What was durable when the header was written.
+    pub durable_lsn: u64,
+    /// Records end at or before this.
+    pub capacity: u64,
+    /// The start of the node that wrote it.
+    pub incarnation: u64,
+}
+
+/// What was found in a header's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeaderFound {
+    Valid(FileHeader),
+    /// Never used: all zero.
+    Blank,
+    NewerFormat(u32),
+    Damaged,
+}
+
+impl FileHeader {
+    /// The first 4096 bytes of the file.
+    pub(super) fn encode(&self) -> BytesMut {
+        let mut head = BytesMut::with_capacity(FIRST_RECORD_AT as usize);
+        head.put_slice(MAGIC);
+        head.put_u32_le(FORMAT_VERSION);
+        head.put_u32_le(0); // reserved
+        head.put_u32_le(0); // lane id
+        head.put_u32_le(1); // lane count
+        head.put_u64_le(self.generation);
+        head.put_u64_le(self.first_lsn);
+        head.put_u64_le(self.durable_lsn);
+        head.put_u64_le(self.capacity);
+        head.put_u64_le(self.incarnation);
+        let crc = crc32c::crc32c(&head);
+        head.put_u32_le(crc);
+        debug_assert_eq!(head.len(), HEADER_LEN);
+        let copy = head.clone();
+        head.resize(COPY_AT, 0);
+        head.put_slice(&copy);
+        head.resize(FIRST_RECORD_AT as usize, 0);
+        head
+    }
+
+    /// Reads the first 4096 bytes of a file. Of two good copies the newer counts: a reuse may have been cut between them.
+    pub(super) fn decode(bytes: &[u8]) -> HeaderFound {
+        let copies = [bytes, bytes.get(COPY_AT..).unwrap_or_default()].map(FileHeader::decode_copy);
+        match copies {
+            [HeaderFound::NewerFormat(v), _] | [_, HeaderFound::NewerFormat(v)] => HeaderFound::NewerFormat(v),
+            [HeaderFound::Valid(a), HeaderFound::Valid(b)] => {
+                HeaderFound::Valid(if a.generation >= b.generation { a } else { b })
+            }
+            [HeaderFound::Valid(h), _] | [_, HeaderFound::Valid(h)] => HeaderFound::Valid(h),
+            _ if bytes.iter().all(|b| *b == 0) => HeaderFound::Blank,
+            _ => HeaderFound::Damaged,
+        }
+    }
+
+    fn decode_copy(bytes: &[u8]) -> HeaderFound {
+        FileHeader::decode_fields(bytes).unwrap_or(HeaderFound::Damaged)
+    }
+
+    fn decode_fields(bytes: &[u8]) -> Option<HeaderFound> {
+        let covered = bytes.get(..HEADER_LEN - 4)?;
+        let mut r = Reader(bytes);
+        if r.take(8)? != MAGIC {
+            return None;
+        }
+        let version = r.u32()?;
+        r.take(12)?;
+        let header = FileHeader {
+            generation: r.u64()?,
+            first_lsn: r.u64()?,
+            durable_lsn: r.u64()?,
+            capacity: r.u64()?,
+            incarnation: r.u64()?,
+        };
+        if r.u32()? != crc32c::crc32c(covered) {
+            return None;
+        }
+        Some(if version > FORMAT_VERSION { HeaderFound::NewerFormat(version) } else { HeaderFound::Valid(header) })
+    }
+}
+
+/// A log file in use. Readers hold it by reference count: it is not given a new generation while one does.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    pub slot: u64,
+    pub file: FileId,
+    pub header: FileHeader,
+    /// Bytes the file is meant to have on disk.
+    pub size: u64,
+}
+
+/// A file that waits for its next use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ReadySlot {
+    pub slot: u64,
+    pub file: FileId,
+    pub size: u64,
+}

@@ -1,0 +1,145 @@
+//! The cluster's facts: a small keyed state that changes in atomic steps, and counters that never repeat.
+//!
+//! One step is one log record; its sequence number is the revision of what it set. The whole state is in every checkpoint.
+//! Deliberately not here: what the keys mean, and when a step is durable (`lane.rs`).
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::codec::{self, Reader};
+use crate::engine::{Compare, Lsn, Versioned, Write};
+
+/// One change, as it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MetaChange {
+    Delete(String),
+    Put(String, Bytes),
+    /// The next number that a counter will give.
+    Counter(String, i64),
+}
+
+impl MetaChange {
+    pub(super) fn put(&self, out: &mut BytesMut) {
+        match self {
+            MetaChange::Delete(key) => {
+                out.put_u8(0);
+                codec::put_sized(out, key.as_bytes());
+            }
+            MetaChange::Put(key, value) => {
+                out.put_u8(1);
+                codec::put_sized(out, key.as_bytes());
+                codec::put_sized(out, value);
+            }
+            MetaChange::Counter(key, next) => {
+                out.put_u8(2);
+                codec::put_sized(out, key.as_bytes());
+                out.put_i64_le(*next);
+            }
+        }
+    }
+
+    pub(super) fn parse(r: &mut Reader<'_>) -> Option<MetaChange> {
+        let op = r.u8()?;
+        let key = r.text()?.to_string();
+        match op {
+            0 => Some(MetaChange::Delete(key)),
+            1 => Some(MetaChange::Put(key, Bytes::copy_from_slice(r.sized()?))),
+            2 => Some(MetaChange::Counter(key, r.i64()?)),
+            _ => None,
+        }
+    }
+
+    /// Bytes it takes in a log record.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            MetaChange::Delete(key) => 5 + key.len(),
+            MetaChange::Put(key, value) => 9 + key.len() + value.len(),
+            MetaChange::Counter(key, _) => 13 + key.len(),
+        }
+    }
+}
+
+impl From<Write> for MetaChange {
+    fn from(write: Write) -> MetaChange {
+        match write {
+            Write::Put(key, value) => MetaChange::Put(key, value),
+            Write::Delete(key) => MetaChange::Delete(key),
+        }
+    }
+}
+
+/// The state itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct KeyedState {
+    values: BTreeMap<String, Versioned>,
+    counters: BTreeMap<String, i64>,
+}
+
+impl KeyedState {
+    pub(crate) fn get(&self, key: &str) -> Option<Versioned> {
+        self.values.get(key).cloned()
+    }
+
+    pub(crate) fn scan(&self, prefix: &str) -> Vec<(String, Versioned)> {
+        let from = self.values.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.take_while(|(k, _)| k.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
+    pub(crate) fn holds(&self, compare: &Compare) -> bool {
+        match compare {
+            Compare::Absent(key) => !self.values.contains_key(key),
+            Compare::Revision(key, revision) => self.values.get(key).is_some_and(|v| v.revision == *revision),
+        }
+    }
+
+    /// The number that this counter gives next, from 0.
+    pub(crate) fn next_id(&self, counter: &str) -> i64 {
+        self.counters.get(counter).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn apply(&mut self, revision: Lsn, change: MetaChange) {
+        match change {
+            MetaChange::Delete(key) => {
+                self.values.remove(&key);
+            }
+            MetaChange::Put(key, value) => {
+                self.values.insert(key, Versioned { revision, value });
+            }
+            MetaChange::Counter(key, next) => {
+                self.counters.insert(key, next);
+            }
+        }
+    }
+
+    /// Writes it into a checkpoint.
+    pub(super) fn put(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.values.len() as u64);
+        for (key, versioned) in &self.values {
+            codec::put_sized(out, key.as_bytes());
+            out.put_u64_le(versioned.revision.0);
+            codec::put_sized(out, &versioned.value);
+        }
+        out.put_u64_le(self.counters.len() as u64);
+        for (key, next) in &self.counters {
+            codec::put_sized(out, key.as_bytes());
+            out.put_i64_le(*next);
+        }
+    }
+
+    /// Reads it from a checkpoint.
+    pub(super) fn parse(r: &mut Reader<'_>) -> Option<KeyedState> {
+        let mut state = KeyedState::default();
+        for _ in 0..r.u64()? {
+            let key = r.text()?.to_string();
+            let revision = Lsn(r.u64()?);
+            state.values.insert(key, Versioned { revision, value: Bytes::copy_from_slice(r.sized()?) });
+        }
+        for _ in 0..r.u64()? {
+            let key = r.text()?.to_string();
+            state.counters.insert(key, r.i64()?);
+        }
+        Some(state)
+    }
+}

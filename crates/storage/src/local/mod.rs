@@ -1,0 +1,277 @@
+//! The local engine: one write-ahead log for everything, checkpoints, and recovery, on one directory.
+//!
+//! A write goes `lane.rs` (order, copy, fold) > `flusher.rs` (write, one sync) > durable. `checkpointer.rs` moves what is durable
+//! into packs, `recycler.rs` uses the log's files again, `recovery.rs` with `replay.rs` finds the state after any crash. All of
+//! them are plain values without threads or clocks; `driver.rs` drives them, in production or step by step.
+//! Deliberately not here: segments, retention, compaction.
+
+mod checkpoint;
+mod checkpointer;
+mod codec;
+pub mod driver;
+mod flusher;
+mod fold;
+mod index;
+mod lane;
+mod log_file;
+mod meta;
+mod ops;
+mod options;
+mod pack;
+mod read;
+mod record;
+mod recovery;
+mod recycler;
+mod replay;
+mod scan;
+mod tail_cache;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, TopicId};
+
+use crate::disk::{DirLock, Disk, FORMAT_VERSION, LockError, RealDisk};
+use crate::engine::{
+    AtomicGroup, Compare, Engine, EngineError, Extent, Locate, LogStore, MetaStore, OpenedPartition, Progress,
+    ProgressListener, ReadSlice, ShardEpoch, ShardId, Ticket, TxnOutcome, Versioned, Write,
+};
+
+use driver::{Driver, Machines};
+use lane::Lane;
+
+pub(crate) use fold::{Fold, Owners, Partition, judge};
+pub(crate) use index::{BatchEntry, Home};
+pub(crate) use meta::MetaChange;
+
+pub use driver::ManualEngine;
+pub use lane::EngineStats;
+pub use ops::{DiskOp, OpOutput};
+pub use options::LocalOptions;
+pub use recovery::RecoverySummary;
+
+/// Why a data directory cannot be opened. In every case nothing that it holds was lost by the attempt.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process owns it, or a newer version wrote it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A newer Pagemark wrote it: use that one.
+    #[error("the data has format {found}, this version reads formats up to {FORMAT_VERSION}; use a newer Pagemark")]
+    NewerFormat {
+        /// The format found.
+        found: u32,
+    },
+    /// The log holds a kind of record that this version does not know: use a newer Pagemark.
+    #[error("the log holds a record of kind {kind}, which this version does not know; use a newer Pagemark")]
+    UnknownRecord {
+        /// The kind.
+        kind: u8,
+    },
+    /// There is data, but no checkpoint that could be read: restore one from a backup. Never an empty start.
+    #[error(
+        "the data directory is not empty, but none of its last two checkpoints is readable; restore `checkpoints/` from a backup"
+    )]
+    NoValidCheckpoint,
+    /// The file system refused; trying again may help.
+    #[error("{doing}: {error}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// What it said.
+        error: io::Error,
+    },
+}
+
+/// What the engine's own threads, or whoever drives it by hand, share with its callers.
+struct Core {
+    lane: Mutex<Lane>,
+    disk: Arc<dyn Disk>,
+    listeners: Mutex<Vec<Arc<dyn ProgressListener>>>,
+    /// There may be something for the flusher.
+    flusher_wakes: Condvar,
+    /// There may be something for the background.
+    background_wakes: Condvar,
+    /// Something was completed.
+    moved: Condvar,
+}
+
+impl Core {
+    fn lane(&self) -> MutexGuard<'_, Lane> {
+        // A thread that panicked under the lock has marked the lane as failed on its way out.
+        self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A write under the lock, after which the flusher has something to do.
+    fn write<T>(&self, change: impl FnOnce(&mut Lane) -> Result<T, EngineError>) -> Result<T, EngineError> {
+        let result = change(&mut self.lane());
+        self.flusher_wakes.notify_one();
+        result
+    }
+
+    /// Tells everybody about progress. Never under the lane's lock.
+    fn announce(&self) {
+        let progress = self.lane().progress();
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        listeners.iter().for_each(|l| l.progressed(&progress));
+        self.moved.notify_all();
+        self.background_wakes.notify_one();
+    }
+}
+
+/// The engine on one directory.
+pub struct LocalEngine {
+    core: Arc<Core>,
+    driver: Driver,
+    summary: RecoverySummary,
+    /// Given back when the engine is dropped, after its threads have ended.
+    _lock: Option<DirLock>,
+}
+
+impl LocalEngine {
+    /// Opens a data directory on the real file system, or makes one, and starts the engine's two threads.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(dir: &Path, options: LocalOptions) -> Result<Arc<LocalEngine>, OpenError> {
+        let disk = RealDisk::new(dir).map_err(|error| OpenError::Io { doing: "making the data directory", error })?;
+        let lock = DirLock::take(dir, options.incarnation)?;
+        let (core, machines, summary) = LocalEngine::assemble(Arc::new(disk), options)?;
+        let driver = Driver::start(&core, machines)
+            .map_err(|error| OpenError::Io { doing: "starting the engine's threads", error })?;
+        Ok(Arc::new(LocalEngine { core, driver, summary, _lock: Some(lock) }))
+    }
+
+    /// Opens whatever is on a disk; nothing moves unless [`ManualEngine`] is told to.
+    fn open_manual(disk: Arc<dyn Disk>, options: LocalOptions) -> Result<Arc<LocalEngine>, OpenError> {
+        let (core, machines, summary) = LocalEngine::assemble(disk, options)?;
+        Ok(Arc::new(LocalEngine { core, driver: Driver::Manual(Mutex::new(machines)), summary, _lock: None }))
+    }
+
+    fn assemble(
+        disk: Arc<dyn Disk>,
+        options: LocalOptions,
+    ) -> Result<(Arc<Core>, Machines, RecoverySummary), OpenError> {
+        let options = Arc::new(options);
+        let recovery::Recovered { lane, flusher, background, summary } = recovery::open(&*disk, &options)?;
+        let core = Core {
+            lane: Mutex::new(lane),
+            disk,
+            listeners: Mutex::default(),
+            flusher_wakes: Condvar::new(),
+            background_wakes: Condvar::new(),
+            moved: Condvar::new(),
+        };
+        Ok((Arc::new(core), Machines { flusher, background }, summary))
+    }
+
+    /// What opening the directory found.
+    #[must_use]
+    pub fn recovery_summary(&self) -> &RecoverySummary {
+        &self.summary
+    }
+
+    /// Counters for metrics.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        let lane = self.core.lane();
+        EngineStats {
+            log_files: lane.files.len() as u64,
+            ready_files: lane.writer.ready.len() as u64,
+            packs: lane.packs.len() as u64,
+            quarantined: lane.fold.partitions().filter(|(_, p)| p.quarantined.is_some()).count() as u64,
+            ..lane.stats
+        }
+    }
+
+    /// Asks for a checkpoint soon.
+    pub fn request_checkpoint(&self) {
+        let mut lane = self.core.lane();
+        lane.wish = lane.wish.max(lane::CheckpointWish::Wanted);
+        drop(lane);
+        self.core.background_wakes.notify_one();
+    }
+}
+
+impl LogStore for LocalEngine {
+    fn create(&self, topic: TopicId, partitions: u32, first_epoch: LeaderEpoch) -> Result<Ticket, EngineError> {
+        self.core.write(|lane| lane.create(topic, partitions, first_epoch))
+    }
+
+    fn open(
+        &self,
+        shard: ShardId,
+        epoch: ShardEpoch,
+        partitions: &[PartitionKey],
+    ) -> Result<Vec<OpenedPartition>, EngineError> {
+        let mut lane = self.core.lane();
+        lane.accepting()?;
+        let Lane { owners, fold, .. } = &mut *lane;
+        owners.open(fold, shard, epoch, partitions)
+    }
+
+    fn append(&self, shard: ShardId, epoch: ShardEpoch, groups: Vec<AtomicGroup>) -> Result<Ticket, EngineError> {
+        self.core.write(|lane| lane.append(shard, epoch, &groups))
+    }
+
+    fn read(
+        &self,
+        partition: PartitionKey,
+        from: Offset,
+        max_bytes: usize,
+        bound: Offset,
+    ) -> Result<ReadSlice, EngineError> {
+        read::read(&self.core, partition, from, max_bytes, bound)
+    }
+
+    fn locate(&self, partition: PartitionKey, what: Locate, bound: Offset) -> Result<Option<Bytes>, EngineError> {
+        read::locate(&self.core, partition, what, bound)
+    }
+
+    fn extent(&self, partition: PartitionKey) -> Result<Extent, EngineError> {
+        let lane = self.core.lane();
+        Ok(lane.fold.partition(partition)?.extent(lane.durable))
+    }
+
+    fn topics(&self) -> Vec<(TopicId, u32)> {
+        self.core.lane().fold.topics()
+    }
+
+    fn delete(&self, topic: TopicId) -> Result<Ticket, EngineError> {
+        self.core.write(|lane| lane.delete(topic))
+    }
+
+    fn progress(&self) -> Progress {
+        self.core.lane().progress()
+    }
+
+    fn watch(&self, listener: Arc<dyn ProgressListener>) {
+        self.core.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
+    }
+}
+
+impl MetaStore for LocalEngine {
+    fn get(&self, key: &str) -> Option<Versioned> {
+        self.core.lane().fold.meta.get(key)
+    }
+
+    fn scan(&self, prefix: &str) -> Vec<(String, Versioned)> {
+        self.core.lane().fold.meta.scan(prefix)
+    }
+
+    fn txn(&self, compares: &[Compare], writes: Vec<Write>) -> Result<TxnOutcome, EngineError> {
+        self.core.write(|lane| lane.txn(compares, writes))
+    }
+
+    fn reserve_ids(&self, counter: &str, count: u32) -> Result<(i64, Ticket), EngineError> {
+        self.core.write(|lane| lane.reserve_ids(counter, count))
+    }
+}
+
+impl Engine for LocalEngine {
+    fn close(&self) -> Result<(), EngineError> {
+        self.driver.close(&self.core)
+    }
+}

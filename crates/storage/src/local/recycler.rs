@@ -1,0 +1,179 @@
+//! The background machine: checkpoints when due, removes or recycles what is free, fills the next log file with zeros.
+//!
+//! One disk operation at a time, as the flusher. A file that could not be prepared or removed is left alone and reported; at the
+//! next start it is swept away. Deliberately not here: how a checkpoint is taken (`checkpointer.rs`).
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::checkpointer::Checkpointer;
+use super::lane::{CheckpointWish, Lane};
+use super::log_file::{FIRST_RECORD_AT, LOG_DIR, ReadySlot, slot_path};
+use super::ops::{DiskOp, OpOutput};
+use super::options::planted;
+use super::pack::pack_path;
+use crate::disk::FileId;
+use crate::planted::PlantedBug;
+
+/// Zeros written at once.
+const FILL_BYTES: usize = 1 << 20;
+
+#[derive(Debug, Clone, Copy)]
+enum Fill {
+    Create,
+    Zeros { file: FileId, written: u64 },
+    Sync { file: FileId },
+    SyncDir { file: FileId },
+}
+
+/// Whose operation is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Running {
+    Checkpoint,
+    Garbage,
+    Fill,
+}
+
+/// The background's state between two operations.
+#[derive(Debug)]
+pub(super) struct Background {
+    checkpointer: Checkpointer,
+    garbage: VecDeque<DiskOp>,
+    fill: Option<(u64, Fill)>,
+    /// The next generation when filling a file failed: it is not tried again before another file was begun.
+    fill_failed_at: u64,
+    running: Option<(Running, DiskOp)>,
+    zeros: Bytes,
+}
+
+impl Background {
+    pub(super) fn new(checkpointer: Checkpointer, garbage: VecDeque<DiskOp>) -> Background {
+        Background { checkpointer, garbage, fill: None, fill_failed_at: 0, running: None, zeros: Bytes::new() }
+    }
+
+    /// The next operation, if there is anything to do now.
+    pub(super) fn poll(&mut self, lane: &mut Lane) -> Option<DiskOp> {
+        if lane.failed.is_some() {
+            return None;
+        }
+        let next = self.poll_checkpoint(lane).or_else(|| self.poll_garbage(lane)).or_else(|| self.poll_fill(lane))?;
+        self.running = Some(next.clone());
+        Some(next.1)
+    }
+
+    fn poll_checkpoint(&mut self, lane: &mut Lane) -> Option<(Running, DiskOp)> {
+        if !self.checkpointer.begin(lane) {
+            return None;
+        }
+        self.checkpointer.poll(lane).map(|op| (Running::Checkpoint, op))
+    }
+
+    fn poll_garbage(&mut self, lane: &mut Lane) -> Option<(Running, DiskOp)> {
+        if self.garbage.is_empty() {
+            self.retire(lane);
+        }
+        self.garbage.pop_front().map(|op| (Running::Garbage, op))
+    }
+
+    /// Takes files that no reader holds any more: log files of the usual size for another use, all others for removal.
+    fn retire(&mut self, lane: &mut Lane) {
+        if let Some(at) = lane.retiring.iter().position(|f| Arc::strong_count(f) == 1) {
+            let log = lane.retiring.swap_remove(at);
+            if log.size == lane.options.log_file_bytes && lane.writer.ready.len() <= lane.options.ready_files {
+                lane.writer.ready.push(ReadySlot { slot: log.slot, file: log.file, size: log.size });
+            } else {
+                self.garbage.extend([DiskOp::Close(log.file), DiskOp::Remove(slot_path(log.slot))]);
+            }
+        }
+        if let Some(at) = lane.retiring_packs.iter().position(|p| Arc::strong_count(p) == 1) {
+            let pack = lane.retiring_packs.swap_remove(at);
+            self.garbage.extend([DiskOp::Close(pack.file), DiskOp::Remove(pack_path(pack.reference.id))]);
+        }
+    }
+
+    fn poll_fill(&mut self, lane: &mut Lane) -> Option<(Running, DiskOp)> {
+        if self.fill.is_none() {
+            let enough = lane.writer.ready.len() >= lane.options.ready_files;
+            let hopeless = self.fill_failed_at == lane.writer.next_generation;
+            if enough || hopeless || lane.closed || lane.wish == CheckpointWish::Clean {
+                return None;
+            }
+            self.fill = Some((lane.writer.next_slot, Fill::Create));
+            lane.writer.next_slot += 1;
+        }
+        let (slot, fill) = self.fill?;
+        let op = match fill {
+            Fill::Create => DiskOp::Create(slot_path(slot)),
+            Fill::Zeros { file, written } => {
+                let left = lane.options.log_file_bytes.max(FIRST_RECORD_AT) - written;
+                let bytes = self.zeros(left);
+                DiskOp::Write { file, offset: written, bytes }
+            }
+            Fill::Sync { file } => DiskOp::Sync(file),
+            Fill::SyncDir { .. } => DiskOp::SyncDir(LOG_DIR),
+        };
+        Some((Running::Fill, op))
+    }
+
+    fn zeros(&mut self, left: u64) -> Bytes {
+        let length = usize::try_from(left).map_or(FILL_BYTES, |left| left.min(FILL_BYTES));
+        if self.zeros.len() < length {
+            self.zeros = Bytes::from(vec![0; length]);
+        }
+        self.zeros.slice(..length)
+    }
+
+    /// Takes the result of the operation that [`Background::poll`] gave.
+    pub(super) fn done(&mut self, lane: &mut Lane, result: io::Result<OpOutput>) {
+        let Some((running, op)) = self.running.take() else { return };
+        match running {
+            Running::Checkpoint => {
+                let mut garbage = Vec::new();
+                self.checkpointer.done(lane, &op, result, &mut garbage);
+                self.garbage.extend(garbage);
+            }
+            Running::Garbage => {
+                if let Err(error) = result {
+                    tracing::warn!(%error, ?op, "a file that is not needed any more could not be removed");
+                }
+            }
+            Running::Fill => self.filled(lane, &op, result),
+        }
+    }
+
+    fn filled(&mut self, lane: &mut Lane, op: &DiskOp, result: io::Result<OpOutput>) {
+        let Some((slot, fill)) = self.fill.take() else { return };
+        let size = lane.options.log_file_bytes.max(FIRST_RECORD_AT);
+        let next = match (fill, result) {
+            (Fill::SyncDir { .. }, Err(error)) => {
+                return lane.fail(&format!("a log file's name is not known to be durable: {error}"));
+            }
+            (_, Err(error)) => return self.fill_failed(lane, slot, fill, op, &error),
+            (Fill::Create, Ok(OpOutput::File(file))) => Fill::Zeros { file, written: 0 },
+            (Fill::Zeros { file, written }, Ok(_)) => {
+                let DiskOp::Write { bytes, .. } = op else { return };
+                let written = written + bytes.len() as u64;
+                if written < size { Fill::Zeros { file, written } } else { Fill::Sync { file } }
+            }
+            (Fill::Sync { file }, Ok(_)) if !planted(&lane.options, PlantedBug::DirectoryNotSynced) => {
+                Fill::SyncDir { file }
+            }
+            (Fill::Sync { file } | Fill::SyncDir { file }, Ok(_)) => {
+                return lane.writer.ready.push(ReadySlot { slot, file, size });
+            }
+            (Fill::Create, Ok(output)) => unreachable!("making a file does not give {output:?}"),
+        };
+        self.fill = Some((slot, next));
+    }
+
+    fn fill_failed(&mut self, lane: &Lane, slot: u64, fill: Fill, op: &DiskOp, error: &io::Error) {
+        tracing::warn!(%error, ?op, "the next log file could not be prepared; the log goes on without");
+        self.fill_failed_at = lane.writer.next_generation;
+        if let Fill::Zeros { file, .. } | Fill::Sync { file } | Fill::SyncDir { file } = fill {
+            self.garbage.extend([DiskOp::Close(file), DiskOp::Remove(slot_path(slot))]);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Replay of the log from a checkpoint on, and the judgement of the first record that is missing.
+//!
+//! The rules, in order, where record n is not valid at its place in generation g:
+//! 1. The lowest generation above g that begins with a valid record n goes on: the file was full, or a recovery cut it here.
+//! 2. If no valid record behind says that n was durable, this is the end: a torn tail that nobody was told of.
+//! 3. Otherwise acknowledged data has rotted. What lies behind is kept. If the record's head is legible, its partitions are
+//!    quarantined; if not, all are for which no later record proves that they end where they seemed to.
+//!
+//! Deliberately not here: making the recovered tail durable (`recovery.rs`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use bytes::Bytes;
+use pagemark_wire::types::{LeaderEpoch, PartitionKey};
+
+use super::fold::{self, Fold};
+use super::index::{BatchEntry, Home};
+use super::lane::Position;
+use super::log_file::FIRST_RECORD_AT;
+use super::options::LocalOptions;
+use super::record::{Body, Kind, Parsed, Record};
+use super::scan::{FoundFile, LogScan};
+use crate::disk::Disk;
+use crate::engine::Lsn;
+
+/// Why a replay cannot be finished.
+#[derive(Debug)]
+pub(super) enum ReplayError {
+    Io(io::Error),
+    /// A record of a kind that this version does not know.
+    UnknownRecord(u8),
+}
+
+impl From<io::Error> for ReplayError {
+    fn from(error: io::Error) -> ReplayError {
+        ReplayError::Io(error)
+    }
+}
+
+/// A record that is not known to be durable.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TailPiece {
+    pub lsn: u64,
+    pub at: Position,
+    pub len: usize,
+}
+
+/// What a replay is doing, and what it found.
+pub(super) struct Replay<'a> {
+    disk: &'a dyn Disk,
+    options: &'a LocalOptions,
+    files: &'a BTreeMap<u64, FoundFile>,
+    scan: Option<LogScan<'a>>,
+    pub fold: Fold,
+    /// Where the next record would be.
+    pub at: Position,
+    /// Its sequence number.
+    pub next_lsn: u64,
+    /// What is known to be durable.
+    pub durable_lsn: u64,
+    pub tail: Vec<TailPiece>,
+    pub records: u64,
+    /// Records other than flush records.
+    pub changes: u64,
+    pub damaged_records: u64,
+    pub metadata_damaged: bool,
+    suspects: BTreeSet<PartitionKey>,
+    evidence: Option<u64>,
+}
+
+impl<'a> Replay<'a> {
+    pub(super) fn new(
+        disk: &'a dyn Disk,
+        options: &'a LocalOptions,
+        files: &'a BTreeMap<u64, FoundFile>,
+        fold: Fold,
+        at: Position,
+        next_lsn: u64,
+    ) -> Replay<'a> {
+        let scan = files.get(&at.generation).map(|found| LogScan::new(disk, *found, options));
+        Replay {
+            disk,
+            options,
+            files,
+            scan,
+            fold,
+            at,
+            next_lsn,
+            durable_lsn: next_lsn - 1,
+            tail: Vec::new(),
+            records: 0,
+            changes: 0,
+            damaged_records: 0,
+            metadata_damaged: false,
+            suspects: BTreeSet::new(),
+            evidence: None,
+        }
+    }
+
+    /// Replays to the end of the log.
+    pub(super) fn run(&mut self) -> Result<(), ReplayError> {
+        loop {
+            let (at, lsn) = (self.at.offset, self.next_lsn);
+            let parsed = self.scan.as_mut().map_or(Ok(Parsed::Invalid), |scan| scan.record(at, lsn))?;
+            match parsed {
+                Parsed::Valid(record) => self.take(record),
+                Parsed::Unknown(kind) => return Err(ReplayError::UnknownRecord(kind)),
+                Parsed::Invalid => {
+                    if !self.step_over()? {
+                        break;
+                    }
+                }
+            }
+        }
+        self.judge_partitions();
+        Ok(())
+    }
+
+    fn go_to(&mut self, generation: u64, offset: u64) {
+        if self.at.generation != generation {
+            self.scan = self.files.get(&generation).map(|found| LogScan::new(self.disk, *found, self.options));
+        }
+        self.at = Position { generation, offset };
+    }
+
+    fn take(&mut self, record: Record) {
+        let (lsn, at) = (self.next_lsn, self.at);
+        self.tail.push(TailPiece { lsn, at, len: record.size });
+        self.records += 1;
+        self.next_lsn += 1;
+        self.at.offset += record.size as u64;
+        if !matches!(record.body, Body::Flush { .. }) {
+            self.changes += 1;
+        }
+        match record.body {
+            Body::Flush { durable_lsn } => self.known_durable(durable_lsn),
+            Body::Group(batches) => {
+                for (key, offset, batch) in batches {
+                    let home = Home::Log { generation: at.generation, offset: at.offset + offset as u64 };
+                    self.take_batch(key, &batch, lsn, home);
+                }
+            }
+            Body::Meta(changes) => changes.into_iter().for_each(|c| self.fold.meta.apply(Lsn(lsn), c)),
+            Body::CreateTopic { topic, partitions, first_epoch } => self.fold.create(topic, partitions, first_epoch),
+            Body::DeleteTopic { topic } => {
+                self.fold.topics.remove(&topic);
+                self.suspects.retain(|key| key.topic != topic);
+            }
+            Body::LeaderEpochs(entries) => {
+                for (key, epoch) in entries {
+                    let Ok(partition) = self.fold.partition_mut(key) else { continue };
+                    if epoch.start == partition.log_end {
+                        self.suspects.remove(&key);
+                    }
+                    partition.begin_epoch(epoch);
+                }
+            }
+        }
+    }
+
+    fn known_durable(&mut self, durable_lsn: u64) {
+        // Never beyond what was read: a damaged log must not make its unread part look durable.
+        self.durable_lsn = self.durable_lsn.max(durable_lsn.min(self.next_lsn - 1));
+        let durable_lsn = self.durable_lsn;
+        self.tail.retain(|piece| piece.lsn > durable_lsn);
+    }
+
+    fn take_batch(&mut self, key: PartitionKey, batch: &Bytes, lsn: u64, home: Home) {
+        if self.fold.partition(key).is_err() {
+            // Only if the record that made the topic is lost.
+            self.fold.create(key.topic, key.partition.0 as u32 + 1, LeaderEpoch(0));
+            self.suspects.insert(key);
+        }
+        let Ok(partition) = self.fold.partition_mut(key) else { return };
+        let Some(header) = fold::whole_batch(batch) else {
+            return partition.quarantine(key, "the log holds something that is not a batch");
+        };
+        let entry = BatchEntry::new(&header, batch, lsn, home);
+        if header.base_offset < partition.log_end {
+            let known = partition.index.find(header.base_offset).map(|at| partition.index.entries[at].crc);
+            if known != Some(entry.crc) {
+                partition.quarantine(key, "two different batches claim the same offset");
+            }
+            return;
+        }
+        if header.base_offset == partition.log_end {
+            self.suspects.remove(&key);
+        }
+        partition.accept(&header, entry);
+    }
+
+    /// Record `next_lsn` is not at its place. `false` if this is the end of the log.
+    fn step_over(&mut self) -> Result<bool, ReplayError> {
+        let expected = self.next_lsn;
+        let later = self.files.range(self.at.generation + 1..).filter(|(_, f)| f.header.first_lsn == expected);
+        let later: Vec<u64> = later.map(|(generation, _)| *generation).collect();
+        for generation in &later {
+            let mut scan = LogScan::new(self.disk, self.files[generation], self.options);
+            if scan.record(FIRST_RECORD_AT, expected)? != Parsed::Invalid {
+                self.known_durable(self.files[generation].header.durable_lsn);
+                self.go_to(*generation, FIRST_RECORD_AT);
+                return Ok(true);
+            }
+        }
+        // A file that was begun with this very record is where it would be, not behind the cut.
+        let place =
+            later.first().map_or(self.at, |generation| Position { generation: *generation, offset: FIRST_RECORD_AT });
+        if self.evidence(place)? < expected {
+            return Ok(false);
+        }
+        self.go_to(place.generation, place.offset);
+        self.step_over_damage()
+    }
+
+    /// The greatest sequence number that anything at or behind a place says to be durable.
+    fn evidence(&mut self, place: Position) -> Result<u64, ReplayError> {
+        if let Some(known) = self.evidence {
+            return Ok(known);
+        }
+        let mut greatest = 0;
+        for (generation, found) in self.files.range(place.generation..) {
+            let mut scan = LogScan::new(self.disk, *found, self.options);
+            let from = if *generation == place.generation { place.offset } else { FIRST_RECORD_AT };
+            greatest = greatest.max(scan.greatest_durable(from)?);
+            if *generation > self.at.generation {
+                greatest = greatest.max(found.header.durable_lsn);
+            }
+        }
+        self.evidence = Some(greatest);
+        Ok(greatest)
+    }
+
+    fn step_over_damage(&mut self) -> Result<bool, ReplayError> {
+        let (at, lsn) = (self.at, self.next_lsn);
+        self.damaged_records += 1;
+        let legible = self.scan.as_mut().map_or(Ok(None), |scan| scan.legible(at.offset, lsn))?;
+        if let Some(legible) = legible {
+            tracing::error!(
+                generation = at.generation,
+                offset = at.offset,
+                lsn,
+                "an acknowledged log record has rotted"
+            );
+            self.metadata_damaged |= !matches!(legible.kind, Kind::Group | Kind::Flush);
+            for key in legible.partitions {
+                if let Ok(partition) = self.fold.partition_mut(key) {
+                    partition.quarantine(key, "acknowledged records have rotted in the log");
+                }
+            }
+            self.at.offset += legible.size as u64;
+            self.next_lsn += 1;
+            return Ok(true);
+        }
+        let next = self.find_next(at, lsn)?;
+        if let Some((to, record)) = &next
+            && *to == (Position { generation: at.generation, offset: at.offset + super::record::FLUSH_LEN as u64 })
+            && record.lsn == lsn + 1
+        {
+            // Nothing but a flush record is so small, and it holds nothing.
+            self.at = *to;
+            self.next_lsn = lsn + 1;
+            return Ok(true);
+        }
+        tracing::error!(
+            generation = at.generation,
+            offset = at.offset,
+            lsn,
+            "acknowledged log records have rotted illegibly"
+        );
+        self.metadata_damaged = true;
+        self.suspects.extend(self.fold.partitions().map(|(key, _)| key));
+        let Some((to, record)) = next else {
+            self.next_lsn = self.evidence.unwrap_or(lsn) + 1;
+            return Ok(false);
+        };
+        self.next_lsn = record.lsn;
+        self.go_to(to.generation, to.offset);
+        Ok(true)
+    }
+
+    fn find_next(&self, at: Position, lsn: u64) -> Result<Option<(Position, Record)>, ReplayError> {
+        for (generation, found) in self.files.range(at.generation..) {
+            let mut scan = LogScan::new(self.disk, *found, self.options);
+            let from = if *generation == at.generation { at.offset } else { FIRST_RECORD_AT };
+            if let Some((offset, record)) = scan.next_valid(from, lsn)? {
+                return Ok(Some((Position { generation: *generation, offset }, record)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Quarantines what is not proven: suspects that no later record cleared, and partitions with a hole.
+    fn judge_partitions(&mut self) {
+        for (key, partition) in self.fold.partitions_mut() {
+            if self.suspects.contains(&key) {
+                partition.quarantine(key, "acknowledged records of it may have rotted in the log");
+            }
+            if !partition.index.is_continuous(partition.log_start, partition.log_end) {
+                partition.quarantine(key, "batches are missing");
+            }
+        }
+    }
+}

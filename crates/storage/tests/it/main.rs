@@ -1,0 +1,3 @@
+//! The engines through their seam: the contract over each of them, and what only the local engine does.
+
+mod contract;
