@@ -213,3 +213,6 @@ pub fn parse_response(api: Api, version: i16, frame: &Bytes) -> Result<(i32, Byt
     }
     Ok((i32::from_be_bytes(*head), frame.slice(cursor.position()..)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,14 +19,14 @@ pub use kafka_protocol::messages::{
     ProduceResponse, SyncGroupRequest, SyncGroupResponse,
 };
 pub use kafka_protocol::messages::{
-    BrokerId, GroupId, TopicName, TransactionalId, api_versions_request, api_versions_response, create_topics_request,
-    create_topics_response, delete_topics_request, delete_topics_response, describe_groups_request,
-    describe_groups_response, fetch_request, fetch_response, find_coordinator_request, find_coordinator_response,
-    heartbeat_request, heartbeat_response, init_producer_id_request, init_producer_id_response, join_group_request,
-    join_group_response, leave_group_request, leave_group_response, list_groups_request, list_groups_response,
-    list_offsets_request, list_offsets_response, metadata_request, metadata_response, offset_commit_request,
-    offset_commit_response, offset_fetch_request, offset_fetch_response, produce_request, produce_response,
-    sync_group_request, sync_group_response,
+    BrokerId, GroupId, ProducerId, TopicName, TransactionalId, api_versions_request, api_versions_response,
+    create_topics_request, create_topics_response, delete_topics_request, delete_topics_response,
+    describe_groups_request, describe_groups_response, fetch_request, fetch_response, find_coordinator_request,
+    find_coordinator_response, heartbeat_request, heartbeat_response, init_producer_id_request,
+    init_producer_id_response, join_group_request, join_group_response, leave_group_request, leave_group_response,
+    list_groups_request, list_groups_response, list_offsets_request, list_offsets_response, metadata_request,
+    metadata_response, offset_commit_request, offset_commit_response, offset_fetch_request, offset_fetch_response,
+    produce_request, produce_response, sync_group_request, sync_group_response,
 };
 pub use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 

@@ -61,3 +61,6 @@ pub fn check(api: Api, version: i16, body: &Bytes) -> Result<Shape, Malformed> {
     });
     Ok(Shape { body_len: walk.position(), elements: walk.elements, repaired })
 }
+
+#[cfg(test)]
+mod tests;
