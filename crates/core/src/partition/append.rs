@@ -156,3 +156,6 @@ impl PartitionState {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

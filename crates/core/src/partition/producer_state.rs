@@ -153,3 +153,6 @@ impl ProducerTable {
 fn is_idempotent(batch: &BatchHeader) -> bool {
     batch.producer_id.0 >= 0
 }
+
+#[cfg(test)]
+pub(super) mod tests;
