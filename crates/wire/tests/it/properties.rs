@@ -29,6 +29,22 @@ fn built(base_timestamp_ms: i64, parts: &[Parts]) -> Bytes {
     builder.finish()
 }
 
+/// 300 KB that compress a little: several blocks of lz4 and snappy.
+fn large_batch() -> Bytes {
+    let mut builder = BatchBuilder::new(NOW_MS);
+    let mut state = 1u32;
+    for _ in 0..100 {
+        let value: Vec<u8> = (0..3000)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 29) as u8
+            })
+            .collect();
+        builder.push(Some(b"key"), Some(&value));
+    }
+    builder.finish()
+}
+
 fn codec() -> impl Strategy<Value = Codec> {
     prop::sample::select(&Codec::ALL[..])
 }
@@ -124,5 +140,29 @@ proptest! {
             let _ = walk(&header, &batch, &rules);
         }
         let _ = Records::open(&batch, 1 << 20).map(|records| records.iter().count());
+    }
+}
+
+proptest! {
+    // Each case decompresses 300 KB, unoptimised.
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn damage_to_data_of_several_compressed_blocks_does_no_harm(
+        codec in codec(),
+        damages in prop::collection::vec((any::<Index>(), any::<u8>()), 1..4),
+    ) {
+        let rules = BatchRules { max_decompressed_bytes: 1 << 20, ..BatchRules::defaults_at(NOW_MS) };
+        let batch = changed(&compressed(&large_batch(), codec), |bytes| {
+            let payload = &mut bytes[BATCH_HEADER_LEN..];
+            for (at, byte) in damages {
+                let at = at.index(payload.len());
+                payload[at] = byte;
+            }
+        });
+        let header = check_shape(Some(&batch), &rules).expect("the header is right");
+        if walk(&header, &batch, &rules).is_ok() {
+            prop_assert!(reads_well(&batch), "what is accepted can be read");
+        }
     }
 }

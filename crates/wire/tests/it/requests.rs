@@ -78,8 +78,8 @@ fn every_request_of_kafkas_encoder_survives_a_round_trip() {
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!((again, trailing), (body.clone(), 0), "{name}");
     }
-    let served: usize = Api::ALL.iter().map(|info| usize::try_from(info.highest - info.lowest + 1).unwrap()).sum();
-    assert_eq!(golden.len(), 3 * served, "every served version was there, three times");
+    let served: i16 = Api::ALL.iter().map(|info| info.highest - info.lowest + 1).sum();
+    assert_eq!(golden.len(), 3 * served as usize, "every served version was there, three times");
 }
 
 #[test]
