@@ -1,0 +1,127 @@
+//! ListOffsets (key 2), versions 1 to 10: earliest, latest, by time.
+//!
+//! v2 added isolation, v4 leader epochs, v6 is flexible, v7 the greatest timestamp (-3), v8 earliest local (-4), v9 latest
+//! tiered (-5), v10 a timeout. Only what is durable is ever answered.
+//! Deliberately not here: tiered storage; -4 is the log start and -5 nothing.
+
+use std::sync::Arc;
+
+use pagemark_storage::engine::{EngineError, Extent, Locate};
+use pagemark_wire::ErrorCode;
+use pagemark_wire::messages::list_offsets_request::ListOffsetsPartition;
+use pagemark_wire::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use pagemark_wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use pagemark_wire::records::{DEFAULT_MAX_DECOMPRESSED_BYTES, Records};
+use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex};
+
+use super::Call;
+use super::fetch::check_leader_epoch;
+use crate::broker::Broker;
+use crate::executor::Outgoing;
+use crate::metadata::registry::Topic;
+use crate::partitions::Partition;
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+
+/// Looks up every partition asked for.
+pub fn handle(call: Call, _out: &mut Outgoing, request: ListOffsetsRequest) {
+    let topics = request
+        .topics
+        .into_iter()
+        .map(|asked| {
+            let topic = call.broker.registry.view().by_name(&asked.name).cloned();
+            let answer = |p: &ListOffsetsPartition| respond(&call.broker, call.version, topic.as_ref(), p);
+            let partitions = asked.partitions.iter().map(answer).collect();
+            ListOffsetsTopicResponse::default().with_name(asked.name).with_partitions(partitions)
+        })
+        .collect();
+    call.reply.send(&ListOffsetsResponse::default().with_topics(topics));
+}
+
+/// What was found: the offset, the record's timestamp (-1 for the special positions), the leader epoch.
+struct Position {
+    offset: Offset,
+    timestamp_ms: i64,
+    epoch: LeaderEpoch,
+}
+
+const NOTHING: Position = Position { offset: Offset::NONE, timestamp_ms: -1, epoch: LeaderEpoch::NONE };
+
+fn respond(
+    broker: &Broker,
+    version: i16,
+    topic: Option<&Arc<Topic>>,
+    asked: &ListOffsetsPartition,
+) -> ListOffsetsPartitionResponse {
+    let partition = topic
+        .and_then(|t| t.partition(PartitionIndex(asked.partition_index)))
+        .ok_or(ErrorCode::UnknownTopicOrPartition);
+    let found = partition.and_then(|partition| {
+        check_leader_epoch(partition, LeaderEpoch(asked.current_leader_epoch))?;
+        look_up(broker, version, partition, asked.timestamp)
+    });
+    let (code, position) = match found {
+        Ok(position) => (ErrorCode::None, position),
+        Err(code) => (code, NOTHING),
+    };
+    ListOffsetsPartitionResponse::default()
+        .with_partition_index(asked.partition_index)
+        .with_error_code(code.code())
+        .with_offset(position.offset.0)
+        .with_timestamp(position.timestamp_ms)
+        .with_leader_epoch(if version >= 4 { position.epoch.0 } else { -1 })
+}
+
+fn look_up(broker: &Broker, version: i16, partition: &Partition, timestamp: i64) -> Result<Position, ErrorCode> {
+    let extent = broker.engine.extent(partition.key).map_err(|e| storage_error(&e))?;
+    let special = |offset| Position { offset, timestamp_ms: -1, epoch: partition.leader_epoch() };
+    match timestamp {
+        LATEST => Ok(special(extent.durable_end)),
+        EARLIEST => Ok(Position { epoch: epoch_at(partition, extent.log_start), ..special(extent.log_start) }),
+        MAX_TIMESTAMP if version >= 7 => find(broker, partition, &extent, Locate::MaxTimestamp),
+        EARLIEST_LOCAL if version >= 8 => {
+            Ok(Position { epoch: epoch_at(partition, extent.log_start), ..special(extent.log_start) })
+        }
+        LATEST_TIERED if version >= 9 => Ok(NOTHING),
+        ..0 => Err(ErrorCode::UnsupportedVersion),
+        0.. => find(broker, partition, &extent, Locate::Time(timestamp)),
+    }
+}
+
+/// The epoch under which an offset was, or would be, written.
+fn epoch_at(partition: &Partition, offset: Offset) -> LeaderEpoch {
+    let epochs = partition.epochs();
+    let later = epochs.partition_point(|e| e.start <= offset);
+    later.checked_sub(1).map_or(LeaderEpoch(0), |at| epochs[at].epoch)
+}
+
+fn find(broker: &Broker, partition: &Partition, extent: &Extent, what: Locate) -> Result<Position, ErrorCode> {
+    let located = broker.engine.locate(partition.key, what, extent.durable_end).map_err(|e| storage_error(&e))?;
+    let Some(batch) = located else { return Ok(NOTHING) };
+    let records = Records::open(&batch, DEFAULT_MAX_DECOMPRESSED_BYTES);
+    let found = records.and_then(|records| {
+        let found = match what {
+            Locate::Time(target_ms) => records.first_at_or_after(target_ms)?,
+            Locate::MaxTimestamp => records.max_timestamp()?,
+        };
+        Ok(found.map(|(offset, timestamp_ms)| Position { offset, timestamp_ms, epoch: records.header().leader_epoch }))
+    });
+    match found {
+        Ok(found) => Ok(found.unwrap_or(NOTHING)),
+        Err(error) => {
+            tracing::error!(partition = %partition.key, %error, "a stored batch cannot be read");
+            Err(ErrorCode::KafkaStorageError)
+        }
+    }
+}
+
+fn storage_error(error: &EngineError) -> ErrorCode {
+    match error {
+        EngineError::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
+        _ => ErrorCode::KafkaStorageError,
+    }
+}

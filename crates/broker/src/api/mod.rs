@@ -1,0 +1,118 @@
+//! One file per Kafka API: versions to values, and answers back to versions.
+//!
+//! Version numbers stop here. A handler takes a decoded request and the duty to answer it; it may answer at once, hand work
+//! to executors, or start a task where something has to be waited for. Deliberately not here: framing and order of answers
+//! (`net`), decisions (`core`).
+
+pub mod api_versions;
+pub mod create_topics;
+pub mod delete_topics;
+pub mod describe_groups;
+pub mod fetch;
+pub mod find_coordinator;
+mod gather;
+pub mod heartbeat;
+pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_commit;
+pub mod offset_fetch;
+pub mod produce;
+pub mod sync_group;
+
+use std::sync::Arc;
+
+use pagemark_core::coordinator::{Answer, Request};
+use pagemark_wire::api::Api;
+use pagemark_wire::frame::{RequestHeader, encode_response};
+use pagemark_wire::messages::{Encodable, StrBytes};
+
+use crate::broker::{Broker, Client};
+use crate::executor::{GroupWork, Outgoing, Work};
+use crate::net::outbox::ReplySlot;
+
+/// One request with everything that its handler may use.
+pub struct Call {
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// Who asks.
+    pub client: Arc<Client>,
+    /// What the client calls itself; empty if it does not say.
+    pub client_id: StrBytes,
+    /// Which version.
+    pub version: i16,
+    /// The duty to answer.
+    pub reply: Reply,
+}
+
+/// The duty to answer one request in its version. Dropped unanswered, it closes the connection.
+pub struct Reply {
+    slot: ReplySlot,
+    api: Api,
+    version: i16,
+    correlation_id: i32,
+}
+
+impl Reply {
+    /// The duty to answer the request with this header.
+    #[must_use]
+    pub fn new(slot: ReplySlot, header: &RequestHeader) -> Reply {
+        Reply { slot, api: header.api, version: header.version, correlation_id: header.correlation_id }
+    }
+
+    /// Answers.
+    pub fn send<R: Encodable>(self, body: &R) {
+        match encode_response(self.api, self.version, self.correlation_id, body) {
+            Ok(frame) => self.slot.write(frame),
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be encoded; the connection is closed instead");
+                self.slot.close();
+            }
+        }
+    }
+
+    /// There is nothing to answer (acks=0, P-6).
+    pub fn nothing(self) {
+        self.slot.nothing();
+    }
+
+    /// Closes the connection.
+    pub fn close(self) {
+        self.slot.close();
+    }
+}
+
+impl Call {
+    /// Asks the shard of a group; `respond` turns the answer into the version's response.
+    fn ask_group(
+        self,
+        out: &mut Outgoing,
+        group_id: &str,
+        request: Request,
+        respond: impl FnOnce(Reply, i16, Answer) + Send + 'static,
+    ) {
+        let shard = self.broker.group_shard(group_id);
+        let (reply, version) = (self.reply, self.version);
+        let answer = Box::new(move |answer: Answer| respond(reply, version, answer));
+        send_to_shard(&self.broker, out, GroupWork { shard, request, answer });
+    }
+}
+
+/// Puts a request to a group shard into the lot of the executor that owns it.
+fn send_to_shard(broker: &Broker, out: &mut Outgoing, work: GroupWork) {
+    let executor = broker.executors.owner_of(pagemark_storage::engine::ShardId(work.shard));
+    out.push(executor, Work::Group(work));
+}
+
+/// Text for a field of a response.
+fn text(value: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(value.into())
+}
+
+/// The bug that an answer of another kind than the question would be: logged, and the connection closed by the dropped duty.
+fn wrong_kind(asked: &str, answer: &Answer) {
+    tracing::error!(asked, ?answer, "a group shard gave an answer of the wrong kind");
+}

@@ -1,0 +1,69 @@
+//! One running broker: what every request may use.
+//!
+//! Deliberately not here: starting and stopping it (`server`), and any decision.
+
+use std::sync::Arc;
+
+use pagemark_core::coordinator;
+use pagemark_storage::engine::Engine;
+use pagemark_wire::types::TopicId;
+
+use crate::api::init_producer_id::ProducerIds;
+use crate::executor::Executors;
+use crate::host::Host;
+use crate::metadata::admin::TopicAdmin;
+use crate::metadata::registry::{Topic, TopicRegistry};
+use crate::metrics::Metrics;
+use crate::net::budget::MemoryBudget;
+use crate::progress::ProgressHub;
+use crate::settings::{Address, Settings};
+
+/// The parts of a running broker.
+pub struct Broker {
+    /// As given at the start.
+    pub settings: Arc<Settings>,
+    /// The storage engine.
+    pub engine: Arc<dyn Engine>,
+    /// How far the engine has come.
+    pub progress: Arc<ProgressHub>,
+    /// The topics.
+    pub registry: Arc<TopicRegistry>,
+    /// Changes to the topics.
+    pub admin: TopicAdmin,
+    /// Owners of partitions and groups.
+    pub executors: Arc<Executors>,
+    /// Clocks and randomness.
+    pub host: Arc<dyn Host>,
+    /// Stable for the life of the cluster (P-26a).
+    pub cluster_id: String,
+    /// Memory for bytes received.
+    pub budget: Arc<MemoryBudget>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Producer ids to be given out.
+    pub producer_ids: ProducerIds,
+}
+
+impl Broker {
+    /// Number of the partition of `__consumer_offsets` that a group belongs to (G-1).
+    #[must_use]
+    pub fn group_shard(&self, group_id: &str) -> u32 {
+        coordinator::partition_of(group_id, self.settings.offsets_topic_num_partitions.unsigned_abs())
+    }
+
+    /// The topic that a request means, by name or, where `name` is empty, by id.
+    #[must_use]
+    pub fn topic(&self, name: &str, id: TopicId) -> Option<Arc<Topic>> {
+        let view = self.registry.view();
+        if name.is_empty() { view.by_id(id).cloned() } else { view.by_name(name).cloned() }
+    }
+}
+
+/// The client end of one connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Where it comes from, as Kafka writes it: `/127.0.0.1` (G-35).
+    pub host: String,
+    /// What Metadata and FindCoordinator answer on the listener used (P-26).
+    pub advertised: Address,
+}

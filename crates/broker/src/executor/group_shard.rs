@@ -1,0 +1,203 @@
+//! One group shard in the hands of its executor: the decisions' value, its log, and the answers that wait for the disk.
+//!
+//! Deliberately not here: when any of it happens (`groups`, `turn`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pagemark_core::coordinator::{Answer, GroupSettings, GroupShard, Replayed};
+use pagemark_core::effects::{After, CoordinatorRecord, Effects, ReplyTo};
+use pagemark_core::partition::PartitionState;
+use pagemark_core::time::{MonoMs, WallMs};
+use pagemark_storage::engine::LogStore;
+use pagemark_wire::ErrorCode;
+use pagemark_wire::records::{BatchBuilder, BatchHeader, DEFAULT_MAX_DECOMPRESSED_BYTES, Records};
+use pagemark_wire::types::Offset;
+
+use super::GroupAnswer;
+use crate::partitions::Partition;
+
+/// Bytes of log read in one turn while loading, so that a long load does not keep other shards waiting.
+const LOAD_SLICE_BYTES: usize = 1 << 20;
+
+/// How far a shard has come.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// It reads its log.
+    Loading {
+        /// The next offset to read.
+        next: Offset,
+        /// Where the log ended when loading began (O-80).
+        end: Offset,
+    },
+    /// It answers.
+    Ready,
+    /// Its log could not be read or written: only a restart helps.
+    Broken,
+}
+
+/// A group shard with all that belongs to it.
+pub(super) struct OwnedGroupShard {
+    /// Which partition of `__consumer_offsets`.
+    pub number: u32,
+    pub partition: Arc<Partition>,
+    pub core: GroupShard,
+    pub phase: Phase,
+    /// Answers that the core has not given yet.
+    pub parked: HashMap<ReplyTo, GroupAnswer>,
+    /// Answers given, by the end that the log must be durable to.
+    held: BTreeMap<Offset, Vec<(GroupAnswer, Answer)>>,
+    /// End of what was decided, appended or about to be.
+    pub appended_end: Offset,
+    durable_end: Offset,
+    /// Since when something is waiting for the disk (G-9).
+    pub outstanding_since: Option<MonoMs>,
+    /// When the core wants to be called.
+    pub deadline: Option<MonoMs>,
+}
+
+impl OwnedGroupShard {
+    /// A shard at the start of its load.
+    pub fn new(
+        number: u32,
+        partition: Arc<Partition>,
+        settings: Arc<GroupSettings>,
+        start: Offset,
+        end: Offset,
+    ) -> Self {
+        OwnedGroupShard {
+            number,
+            partition,
+            core: GroupShard::new(settings),
+            phase: Phase::Loading { next: start, end },
+            parked: HashMap::new(),
+            held: BTreeMap::new(),
+            appended_end: end,
+            durable_end: end,
+            outstanding_since: None,
+            deadline: None,
+        }
+    }
+
+    /// Replays the records of a decision and gives them back as one batch to append (O-18); replies that need not wait
+    /// leave, others are held. `state` is that of the shard's own partition.
+    pub fn take_in(&mut self, state: &mut PartitionState, effects: Effects, now: WallMs) -> Option<Bytes> {
+        let batch = (!effects.records.is_empty()).then(|| self.append(state, &effects.records, now));
+        for reply in effects.replies {
+            let Some(answer) = self.parked.remove(&reply.to) else {
+                tracing::error!(shard = self.number, "a group shard answered twice, or somebody who did not ask");
+                continue;
+            };
+            let needs = match reply.after {
+                After::Nothing => Offset(0),
+                After::OwnRecords => self.appended_end,
+                After::Position(end) => end,
+            };
+            if needs <= self.durable_end {
+                answer(reply.answer);
+            } else {
+                self.held.entry(needs).or_default().push((answer, reply.answer));
+            }
+        }
+        self.deadline = self.core.next_deadline();
+        batch
+    }
+
+    fn append(&mut self, state: &mut PartitionState, records: &[CoordinatorRecord], now: WallMs) -> Bytes {
+        let base = state.log_end();
+        let mut builder = BatchBuilder::new(now.0).placed_at(base, state.leader_epoch());
+        for (offset, record) in (base.0..).zip(records) {
+            builder.push(Some(&record.key), record.value.as_deref());
+            self.replay(Offset(offset), &record.key, record.value.as_deref());
+        }
+        let batch = builder.finish();
+        state.replay(&BatchHeader::parse(&batch).expect("a batch built here has a header"), now);
+        self.appended_end = state.log_end();
+        batch
+    }
+
+    fn replay(&mut self, offset: Offset, key: &[u8], value: Option<&[u8]>) {
+        match self.core.replay(offset, key, value) {
+            Replayed::Applied => {}
+            other => {
+                tracing::warn!(shard = self.number, offset = offset.0, ?other, "record of the offsets topic skipped")
+            }
+        }
+    }
+
+    /// The log is durable up to `end`.
+    pub fn durable(&mut self, end: Offset) {
+        self.durable_end = self.durable_end.max(end);
+        let later = self.held.split_off(&self.durable_end.plus(1));
+        for (answer, text) in std::mem::replace(&mut self.held, later).into_values().flatten() {
+            answer(text);
+        }
+        if self.durable_end >= self.appended_end {
+            self.outstanding_since = None;
+        }
+    }
+
+    /// The log cannot be written or read: everybody who waits gets this error, and so does everybody who comes.
+    pub fn give_up(&mut self, code: ErrorCode) {
+        self.phase = Phase::Broken;
+        self.deadline = None;
+        for (answer, text) in std::mem::take(&mut self.held).into_values().flatten() {
+            answer(text.refused(code));
+        }
+        for reply in self.core.abandon(code) {
+            if let Some(answer) = self.parked.remove(&reply.to) {
+                answer(reply.answer);
+            }
+        }
+    }
+
+    /// Reads the next piece of the log. True when the end was reached and the shard may be opened.
+    pub fn load_slice(&mut self, engine: &dyn LogStore) -> bool {
+        let Phase::Loading { next, end } = self.phase else { return false };
+        if next >= end {
+            return true;
+        }
+        let slice = match engine.read(self.partition.key, next, LOAD_SLICE_BYTES, end) {
+            Ok(slice) if !slice.batches.is_empty() => slice,
+            Ok(_) => {
+                tracing::error!(shard = self.number, next = next.0, end = end.0, "the offsets topic ends early");
+                self.give_up(ErrorCode::CoordinatorNotAvailable);
+                return false;
+            }
+            Err(error) => {
+                tracing::error!(shard = self.number, %error, "the offsets topic cannot be read");
+                self.give_up(ErrorCode::CoordinatorNotAvailable);
+                return false;
+            }
+        };
+        let mut reached = next;
+        for batch in &slice.batches {
+            match self.load_batch(batch) {
+                Ok(after) => reached = after,
+                Err(why) => {
+                    tracing::error!(shard = self.number, why, "a batch of the offsets topic cannot be read");
+                    self.give_up(ErrorCode::CoordinatorNotAvailable);
+                    return false;
+                }
+            }
+        }
+        self.phase = Phase::Loading { next: reached, end };
+        reached >= end
+    }
+
+    fn load_batch(&mut self, batch: &Bytes) -> Result<Offset, String> {
+        let header = BatchHeader::parse(batch).map_err(|e| e.to_string())?;
+        if header.is_control() {
+            return Ok(header.next_offset());
+        }
+        let records = Records::open(batch, DEFAULT_MAX_DECOMPRESSED_BYTES).map_err(|e| e.to_string())?;
+        for record in &records {
+            let record = record.map_err(|e| e.to_string())?;
+            if let Some(key) = record.key {
+                self.replay(record.offset, key, record.value);
+            }
+        }
+        Ok(header.next_offset())
+    }
+}

@@ -1,0 +1,353 @@
+//! The loop of one executor, turn by turn.
+//!
+//! Deliberately not here: what each kind of work does (`produce`, `groups`).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use pagemark_core::coordinator::GroupSettings;
+use pagemark_core::partition::PartitionState;
+use pagemark_core::time::{MonoMs, Now};
+use pagemark_storage::engine::{Append, AtomicGroup, Engine, EngineError, Lsn, Progress, ShardEpoch, ShardId};
+use pagemark_wire::types::{Offset, PartitionKey};
+use tokio::sync::{oneshot, watch};
+
+use super::group_shard::{OwnedGroupShard, Phase};
+use super::mailbox::Mailbox;
+use super::produce::{Produced, alone};
+use super::{Census, Work};
+use crate::host::{Host, tokio_deadline};
+use crate::metadata::registry::TopicRegistry;
+use crate::partitions::Partition;
+use crate::progress::ProgressHub;
+
+/// How often producers are looked through for those that are to be forgotten.
+const SWEEP_MS: u64 = 600_000;
+
+/// What every executor is made of.
+#[derive(Clone)]
+pub struct ExecutorParts {
+    /// Where batches go.
+    pub engine: Arc<dyn Engine>,
+    /// When they are durable.
+    pub progress: Arc<ProgressHub>,
+    /// Which topics exist.
+    pub registry: Arc<TopicRegistry>,
+    /// Clocks.
+    pub host: Arc<dyn Host>,
+    /// Settings of groups.
+    pub groups: Arc<GroupSettings>,
+    /// Shards with a number below this are those of the offsets topic.
+    pub group_shards: u32,
+    /// `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i64,
+}
+
+/// What waits for a write to be durable, in order of writes.
+pub(super) struct Pending {
+    lsn: Lsn,
+    what: Waiting,
+}
+
+enum Waiting {
+    Produced(Vec<Produced>),
+    Group { shard: u32, end: Offset },
+    Signals(Vec<oneshot::Sender<()>>),
+}
+
+impl Pending {
+    pub fn produced(lsn: Lsn, produced: Vec<Produced>) -> Pending {
+        Pending { lsn, what: Waiting::Produced(produced) }
+    }
+
+    pub fn group(lsn: Lsn, shard: u32, end: Offset) -> Pending {
+        Pending { lsn, what: Waiting::Group { shard, end } }
+    }
+}
+
+/// What one turn has gathered so far.
+#[derive(Default)]
+pub(super) struct Turn {
+    appends: BTreeMap<ShardId, Vec<AtomicGroup>>,
+    pub produced: BTreeMap<ShardId, Vec<Produced>>,
+    /// Told when all of the turn's writes are durable.
+    pub signals: Vec<oneshot::Sender<()>>,
+}
+
+impl Turn {
+    /// Adds a batch to the shard's next append.
+    pub fn append(&mut self, shard: ShardId, append: Append) {
+        self.appends.entry(shard).or_default().push(alone(append));
+    }
+}
+
+/// One executor.
+pub(super) struct Executor {
+    mailbox: Arc<Mailbox<Work>>,
+    pub engine: Arc<dyn Engine>,
+    pub registry: Arc<TopicRegistry>,
+    host: Arc<dyn Host>,
+    progress: watch::Receiver<Progress>,
+    group_settings: Arc<GroupSettings>,
+    group_shard_count: u32,
+    producer_id_expiration_ms: i64,
+    next_sweep: MonoMs,
+    /// Both clocks as read at the start of the turn.
+    pub now: Now,
+    pub partitions: HashMap<PartitionKey, PartitionState>,
+    epochs: HashMap<ShardId, ShardEpoch>,
+    pub group_shards: BTreeMap<u32, OwnedGroupShard>,
+    pub next_reply: u64,
+    pub turn: Turn,
+    pub pending: VecDeque<Pending>,
+    last_lsn: Lsn,
+    stopping: Option<oneshot::Sender<()>>,
+}
+
+impl Executor {
+    pub fn new(mailbox: Arc<Mailbox<Work>>, parts: ExecutorParts) -> Executor {
+        let now = parts.host.now();
+        Executor {
+            mailbox,
+            now,
+            progress: parts.progress.subscribe(),
+            engine: parts.engine,
+            registry: parts.registry,
+            host: parts.host,
+            group_settings: parts.groups,
+            group_shard_count: parts.group_shards,
+            producer_id_expiration_ms: parts.producer_id_expiration_ms,
+            next_sweep: now.mono.plus(SWEEP_MS),
+            partitions: HashMap::new(),
+            epochs: HashMap::new(),
+            group_shards: BTreeMap::new(),
+            next_reply: 0,
+            turn: Turn::default(),
+            pending: VecDeque::new(),
+            last_lsn: Lsn(0),
+            stopping: None,
+        }
+    }
+
+    /// Works until told to stop.
+    pub async fn run(mut self) {
+        let mut work = Vec::new();
+        loop {
+            self.wait().await;
+            self.now = self.host.now();
+            self.mailbox.drain(&mut work);
+            for item in work.drain(..) {
+                self.take(item);
+            }
+            self.load_some();
+            self.group_deadlines();
+            self.sweep_producers();
+            self.hand_over();
+            self.release();
+            if self.pending.is_empty() {
+                if let Some(done) = self.stopping.take() {
+                    self.end();
+                    let _ = done.send(());
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn wait(&mut self) {
+        if self.is_loading() {
+            tokio::task::yield_now().await;
+            return;
+        }
+        let deadline = self.next_group_deadline();
+        let due = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(tokio_deadline(self.host.now(), at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.mailbox.filled() => {}
+            _ = self.progress.changed() => {}
+            () = due => {}
+        }
+    }
+
+    fn take(&mut self, work: Work) {
+        match work {
+            Work::Produce(produce) => self.produce(produce),
+            Work::Group(group) => self.ask_group(group),
+            Work::Own { partitions, done } => {
+                let _ = done.send(self.own(partitions));
+            }
+            Work::Disown { partitions, done } => {
+                // What this turn has decided about them so far is handed over first, while they are still ours.
+                self.hand_over();
+                for partition in partitions {
+                    self.partitions.remove(&partition.key);
+                }
+                let _ = done.send(());
+            }
+            Work::RemoveOffsets { topic, name, done } => self.remove_offsets(topic, &name, done),
+            Work::Census { done } => {
+                let _ = done.send(self.census());
+            }
+            Work::Stop { done } => self.stopping = Some(done),
+        }
+    }
+
+    /// Opens partitions shard by shard; those already open are fenced and opened anew under the next epoch.
+    fn own(&mut self, partitions: Vec<Arc<Partition>>) -> Result<(), EngineError> {
+        self.hand_over();
+        let mut by_shard: BTreeMap<ShardId, Vec<Arc<Partition>>> = BTreeMap::new();
+        for partition in partitions {
+            by_shard.entry(partition.shard).or_default().push(partition);
+        }
+        for (shard, partitions) in by_shard {
+            let epoch = ShardEpoch(self.epochs.get(&shard).map_or(1, |e| e.0 + 1));
+            let keys: Vec<PartitionKey> = partitions.iter().map(|p| p.key).collect();
+            let opened = self.engine.open(shard, epoch, &keys)?;
+            self.epochs.insert(shard, epoch);
+            for (partition, opened) in partitions.into_iter().zip(opened) {
+                partition.set_opened(&opened);
+                let epoch = partition.leader_epoch();
+                if shard.0 < self.group_shard_count {
+                    let settings = Arc::clone(&self.group_settings);
+                    let group_shard =
+                        OwnedGroupShard::new(shard.0, partition, settings, opened.log_start, opened.log_end);
+                    self.group_shards.insert(shard.0, group_shard);
+                }
+                let state = PartitionState::opened(opened.log_end, epoch, opened.producers, self.now.wall);
+                self.partitions.insert(opened.partition, state);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the turn's batches to the engine and puts everything that waits for them in line.
+    fn hand_over(&mut self) {
+        let appends = std::mem::take(&mut self.turn.appends);
+        for (shard, groups) in appends {
+            let epoch = self.epochs.get(&shard).copied().unwrap_or(ShardEpoch(0));
+            let appended = match self.engine.append(shard, epoch, groups) {
+                Ok(ticket) => {
+                    self.last_lsn = self.last_lsn.max(ticket.0);
+                    Ok(ticket.0)
+                }
+                Err(error) => {
+                    tracing::error!(shard = shard.0, %error, "an append was refused");
+                    Err(error.to_string())
+                }
+            };
+            self.hand_over_produced(shard, &appended);
+            if shard.0 < self.group_shard_count {
+                self.hand_over_groups(shard, &appended);
+            }
+            if appended.is_err() {
+                self.lose_shard(shard);
+            }
+        }
+        // What is left waits for earlier writes only: duplicates of batches that are on their way.
+        let behind: Vec<ShardId> = self.turn.produced.keys().copied().collect();
+        for shard in behind {
+            self.hand_over_produced(shard, &Ok(self.last_lsn));
+        }
+        let signals = std::mem::take(&mut self.turn.signals);
+        if !signals.is_empty() {
+            self.pending.push_back(Pending { lsn: self.last_lsn, what: Waiting::Signals(signals) });
+        }
+    }
+
+    /// Forgets producers that wrote nothing for long. A quiet executor does it when it next wakes up.
+    fn sweep_producers(&mut self) {
+        if self.now.mono < self.next_sweep {
+            return;
+        }
+        self.next_sweep = self.now.mono.plus(SWEEP_MS);
+        for state in self.partitions.values_mut() {
+            state.expire(self.now.wall, self.producer_id_expiration_ms);
+        }
+    }
+
+    /// After a refused append what this executor believes of the shard is wrong: ordinary partitions are read anew from
+    /// the engine. A group shard has given itself up.
+    fn lose_shard(&mut self, shard: ShardId) {
+        if shard.0 < self.group_shard_count {
+            return;
+        }
+        let view = self.registry.view();
+        let lost: Vec<Arc<Partition>> = view
+            .iter()
+            .flat_map(|t| t.partitions.iter())
+            .filter(|p| p.shard == shard && self.partitions.contains_key(&p.key))
+            .cloned()
+            .collect();
+        lost.iter().for_each(|p| drop(self.partitions.remove(&p.key)));
+        if let Err(error) = self.own(lost) {
+            tracing::error!(shard = shard.0, %error, "the shard cannot be opened again");
+        }
+    }
+
+    /// Lets go of everything whose write is durable; if the engine has failed, of all the rest with an error.
+    fn release(&mut self) {
+        let progress = self.progress.borrow_and_update().clone();
+        while self.pending.front().is_some_and(|p| p.lsn <= progress.durable) {
+            let pending = self.pending.pop_front().expect("the front was just seen");
+            self.succeed(pending.what);
+        }
+        if let Some(why) = progress.failed {
+            for pending in std::mem::take(&mut self.pending) {
+                self.fail(pending.what, &why);
+            }
+        }
+    }
+
+    fn succeed(&mut self, what: Waiting) {
+        match what {
+            Waiting::Produced(produced) => {
+                let mut woken = None;
+                for one in produced {
+                    if woken != Some(one.partition.key) {
+                        woken = Some(one.partition.key);
+                        one.partition.wake();
+                    }
+                    one.succeed();
+                }
+            }
+            Waiting::Group { shard, end } => self.group_durable(shard, end),
+            Waiting::Signals(signals) => signals.into_iter().for_each(|s| s.send(()).unwrap_or(())),
+        }
+    }
+
+    fn fail(&mut self, what: Waiting, why: &str) {
+        match what {
+            Waiting::Produced(produced) => produced.into_iter().for_each(|p| p.fail(why)),
+            Waiting::Group { shard, .. } => {
+                if let Some(shard) = self.group_shards.get_mut(&shard) {
+                    shard.give_up(pagemark_wire::ErrorCode::CoordinatorNotAvailable);
+                }
+            }
+            Waiting::Signals(_) => {}
+        }
+    }
+
+    /// Everybody who still waits is told that the coordinator goes away (G-3).
+    fn end(&mut self) {
+        for shard in self.group_shards.values_mut() {
+            shard.give_up(pagemark_wire::ErrorCode::CoordinatorNotAvailable);
+        }
+    }
+
+    fn census(&self) -> Census {
+        let mut census = Census { partitions: self.partitions.len(), ..Census::default() };
+        for shard in self.group_shards.values() {
+            census.loading_shards += usize::from(matches!(shard.phase, Phase::Loading { .. }));
+            for group in shard.core.summaries() {
+                census.groups += 1;
+                census.members += group.members;
+                census.offsets += group.offsets;
+            }
+        }
+        census
+    }
+}

@@ -1,0 +1,258 @@
+//! Changes to the set of topics, one after the other.
+//!
+//! A creation is written to the engine (partitions, then the topic's fact: both in one order of writes), waited for, opened
+//! by its executors, and only then published (Q-32). A deletion is published first, so that nothing more is written, then
+//! made durable; offsets committed for the topic are removed last. A crash in between is finished at the next start by
+//! [`TopicAdmin::recover`]. Deliberately not here: which requests ask for it (`api/create_topics`, `api/metadata`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pagemark_storage::engine::{Compare, Engine, EngineError, Lsn, ShardId, Ticket, TxnOutcome, Write};
+use pagemark_wire::ErrorCode;
+use pagemark_wire::types::{LeaderEpoch, PartitionIndex, PartitionKey, TopicId};
+use tokio::sync::Mutex;
+
+use crate::executor::Executors;
+use crate::host::Host;
+use crate::metadata::name::{check_topic_name, collision_key};
+use crate::metadata::record::{TOPIC_PREFIX, TopicRecord, topic_key};
+use crate::metadata::registry::{Topic, TopicRegistry, TopicsView};
+use crate::metadata::topic_config::ProduceConfig;
+use crate::metadata::{OFFSETS_TOPIC, topic_config};
+use crate::partitions::Partition;
+use crate::progress::ProgressHub;
+use crate::settings::Settings;
+
+/// Shards of ordinary partitions begin here; those below belong to the partitions of `__consumer_offsets`.
+const FIRST_DATA_SHARD: u32 = 1 << 16;
+/// Ordinary partitions are spread over so many shards.
+const DATA_SHARDS: u32 = 16;
+
+/// A topic to be created.
+#[derive(Debug, Clone)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// Number of partitions, -1 for the broker's default.
+    pub partitions: i32,
+    /// Replication factor, -1 for the broker's default.
+    pub replication_factor: i16,
+    /// Its own configuration.
+    pub configs: BTreeMap<String, Option<String>>,
+}
+
+/// Why a topic was not created or deleted: an error code with a sentence for the user (Q-83).
+pub type AdminError = (ErrorCode, String);
+
+/// Makes and removes topics.
+pub struct TopicAdmin {
+    engine: Arc<dyn Engine>,
+    registry: Arc<TopicRegistry>,
+    executors: Arc<Executors>,
+    progress: Arc<ProgressHub>,
+    host: Arc<dyn Host>,
+    settings: Arc<Settings>,
+    /// Held over a whole change, waiting included: changes are rare, and one at a time is simple.
+    one_at_a_time: Mutex<()>,
+}
+
+impl TopicAdmin {
+    /// An administrator over these parts.
+    #[must_use]
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        registry: Arc<TopicRegistry>,
+        executors: Arc<Executors>,
+        progress: Arc<ProgressHub>,
+        host: Arc<dyn Host>,
+        settings: Arc<Settings>,
+    ) -> TopicAdmin {
+        TopicAdmin { engine, registry, executors, progress, host, settings, one_at_a_time: Mutex::new(()) }
+    }
+
+    /// Judges a topic against the present topics, and fills in the defaults.
+    ///
+    /// # Errors
+    /// INVALID_TOPIC_EXCEPTION, TOPIC_ALREADY_EXISTS, INVALID_PARTITIONS, INVALID_REPLICATION_FACTOR, POLICY_VIOLATION,
+    /// INVALID_CONFIG (P-25, P-28).
+    pub fn check(&self, new: &NewTopic) -> Result<TopicRecord, AdminError> {
+        self.check_in(&self.registry.view(), new)
+    }
+
+    fn check_in(&self, view: &TopicsView, new: &NewTopic) -> Result<TopicRecord, AdminError> {
+        check_topic_name(&new.name).map_err(|why| (ErrorCode::InvalidTopicException, why))?;
+        if view.by_name(&new.name).is_some() {
+            return Err((ErrorCode::TopicAlreadyExists, format!("topic '{}' already exists", new.name)));
+        }
+        let colliding = collision_key(&new.name);
+        if let Some(other) = view.iter().find(|t| collision_key(&t.name) == colliding) {
+            let why = format!("topic '{}' collides with '{}': they differ only in '.' and '_'", new.name, other.name);
+            return Err((ErrorCode::InvalidTopicException, why));
+        }
+        let partitions = self.check_partitions(new.partitions)?;
+        let replication_factor = self.check_replication_factor(new.replication_factor)?;
+        for (name, value) in &new.configs {
+            topic_config::check_config(name, value.as_deref()).map_err(|why| (ErrorCode::InvalidConfig, why))?;
+        }
+        let configs = new.configs.iter().filter_map(|(k, v)| Some((k.clone(), v.clone()?))).collect();
+        Ok(TopicRecord { id: self.host.fresh_uuid(), partitions, replication_factor, configs })
+    }
+
+    fn check_partitions(&self, asked: i32) -> Result<u32, AdminError> {
+        const MOST: u32 = 100_000;
+        let partitions = if asked == -1 { self.settings.num_partitions } else { asked };
+        match u32::try_from(partitions) {
+            Ok(0) | Err(_) => {
+                Err((ErrorCode::InvalidPartitions, format!("a topic has at least 1 partition, not {asked}")))
+            }
+            Ok(n) if n > MOST => {
+                Err((ErrorCode::PolicyViolation, format!("a topic has at most {MOST} partitions here, not {n}")))
+            }
+            Ok(n) => Ok(n),
+        }
+    }
+
+    fn check_replication_factor(&self, asked: i16) -> Result<i16, AdminError> {
+        match asked {
+            -1 | 1 => Ok(1),
+            2.. if self.settings.pagemark_lenient_replication_factor => Ok(1),
+            _ => Err((
+                ErrorCode::InvalidReplicationFactor,
+                format!(
+                    "replication factor {asked} on a single broker: use 1 or -1, or start the broker with --set \
+                     pagemark.lenient.replication.factor=true, which takes any as 1"
+                ),
+            )),
+        }
+    }
+
+    /// Creates topics; each gets its own result, in the order given. All that are legal wait for the disk once.
+    pub async fn create(&self, topics: Vec<NewTopic>) -> Vec<Result<Arc<Topic>, AdminError>> {
+        let _turn = self.one_at_a_time.lock().await;
+        let mut view = TopicsView::clone(&self.registry.view());
+        let mut results = Vec::with_capacity(topics.len());
+        let mut accepted = Vec::new();
+        let mut last = Ticket(Lsn(0));
+        for new in topics {
+            let outcome = self.check_in(&view, &new).and_then(|record| {
+                last = self.write(&new.name, &record)?;
+                Ok(self.assemble(new.name.clone(), record))
+            });
+            match outcome {
+                Ok(topic) => {
+                    results.push(Ok(topic.name.clone()));
+                    view.insert(self.assemble(topic.name.clone(), topic.record.clone()));
+                    accepted.push(topic);
+                }
+                Err(error) => results.push(Err(error)),
+            }
+        }
+        let ready = self.make_ready(&accepted, last).await;
+        if ready.is_ok() {
+            self.registry.publish(|view| accepted.into_iter().for_each(|t| view.insert(t)));
+        }
+        let view = self.registry.view();
+        let settle = |result: Result<String, AdminError>| {
+            let name = result?;
+            ready.clone()?;
+            view.by_name(&name).cloned().ok_or((ErrorCode::UnknownServerError, "the topic is gone again".to_owned()))
+        };
+        results.into_iter().map(settle).collect()
+    }
+
+    /// Writes a topic's partitions and fact; durable with the engine's next flush.
+    fn write(&self, name: &str, record: &TopicRecord) -> Result<Ticket, AdminError> {
+        self.engine.create(record.topic_id(), record.partitions, LeaderEpoch(0)).map_err(storage_error)?;
+        let key = topic_key(name);
+        let value = Bytes::from(serde_json::to_vec(record).expect("a topic's record is plain data"));
+        match self.engine.txn(&[Compare::Absent(key.clone())], vec![Write::Put(key, value)]).map_err(storage_error)? {
+            TxnOutcome::Accepted(ticket) => Ok(ticket),
+            TxnOutcome::Refused => Err((ErrorCode::TopicAlreadyExists, format!("topic '{name}' already exists"))),
+        }
+    }
+
+    async fn make_ready(&self, topics: &[Topic], written: Ticket) -> Result<(), AdminError> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        self.progress.durable(written).await.map_err(storage_error)?;
+        let partitions: Vec<_> = topics.iter().flat_map(|t| t.partitions.iter().cloned()).collect();
+        self.executors.own(partitions).await.map_err(storage_error)
+    }
+
+    /// Deletes a topic by id, with everything that belongs to it.
+    ///
+    /// # Errors
+    /// UNKNOWN_TOPIC_ID if it is not there (any more), KAFKA_STORAGE_ERROR.
+    pub async fn delete(&self, id: TopicId) -> Result<(), AdminError> {
+        let _turn = self.one_at_a_time.lock().await;
+        let Some(topic) = self.registry.view().by_id(id).cloned() else {
+            return Err((ErrorCode::UnknownTopicId, "no topic has this id".to_owned()));
+        };
+        self.engine.txn(&[], vec![Write::Delete(topic_key(&topic.name))]).map_err(storage_error)?;
+        self.registry.publish(|view| view.remove(id));
+        self.executors.disown(&topic.partitions).await;
+        let deleted = self.engine.delete(id).map_err(storage_error)?;
+        topic.partitions.iter().for_each(|p| p.mark_deleted());
+        self.executors.remove_offsets_of(id, &topic.name).await;
+        self.progress.durable(deleted).await.map_err(storage_error)
+    }
+
+    /// Brings the engine's partitions and the topics' facts together after a start, opens everything and publishes it.
+    /// The offsets topic is created if it is not there (P-27).
+    ///
+    /// # Errors
+    /// KAFKA_STORAGE_ERROR with what happened; a broker does not start then.
+    pub async fn recover(&self) -> Result<(), AdminError> {
+        let _turn = self.one_at_a_time.lock().await;
+        let mut topics = Vec::new();
+        for (key, stored) in self.engine.scan(TOPIC_PREFIX) {
+            let record: TopicRecord = serde_json::from_slice(&stored.value)
+                .map_err(|e| (ErrorCode::KafkaStorageError, format!("the stored fact {key} is not readable: {e}")))?;
+            topics.push(self.assemble(key[TOPIC_PREFIX.len()..].to_owned(), record));
+        }
+        let named: BTreeSet<TopicId> = topics.iter().map(Topic::id).collect();
+        for (orphan, _) in self.engine.topics().into_iter().filter(|(id, _)| !named.contains(id)) {
+            self.engine.delete(orphan).map_err(storage_error)?;
+        }
+        let mut last = Ticket(Lsn(0));
+        for topic in &topics {
+            last = self.engine.create(topic.id(), topic.record.partitions, LeaderEpoch(0)).map_err(storage_error)?;
+        }
+        if !topics.iter().any(Topic::is_internal) {
+            let partitions = self.settings.offsets_topic_num_partitions.unsigned_abs();
+            let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+            let record = TopicRecord { id: self.host.fresh_uuid(), partitions, replication_factor: 1, configs };
+            last = self.write(OFFSETS_TOPIC, &record)?;
+            topics.push(self.assemble(OFFSETS_TOPIC.to_owned(), record));
+        }
+        self.make_ready(&topics, last).await?;
+        self.registry.publish(|view| topics.into_iter().for_each(|t| view.insert(t)));
+        Ok(())
+    }
+
+    fn assemble(&self, name: String, record: TopicRecord) -> Topic {
+        let internal = name == OFFSETS_TOPIC;
+        let partition = |index: u32| {
+            let key = PartitionKey { topic: record.topic_id(), partition: PartitionIndex(index as i32) };
+            let shard = if internal { ShardId(index) } else { data_shard(&key) };
+            Arc::new(Partition::new(key, shard, self.executors.owner_of(shard)))
+        };
+        let partitions = (0..record.partitions).map(partition).collect();
+        let produce = ProduceConfig::of(&self.settings, &record.configs);
+        Topic { name, record, produce, partitions }
+    }
+}
+
+/// The shard of an ordinary partition: spread by topic id and number, the same in every process.
+fn data_shard(key: &PartitionKey) -> ShardId {
+    let id = key.topic.0.as_u128();
+    let mixed = (id as u32) ^ ((id >> 64) as u32);
+    ShardId(FIRST_DATA_SHARD + mixed.wrapping_add(key.partition.0 as u32) % DATA_SHARDS)
+}
+
+fn storage_error(error: EngineError) -> AdminError {
+    (ErrorCode::KafkaStorageError, error.to_string())
+}

@@ -1,0 +1,14 @@
+//! The facts of the cluster: which topics there are, under which ids, and what this cluster is called.
+//!
+//! `record` is how facts are written into the engine's keyed state; `registry` is the published view that every request reads;
+//! `admin` changes both, one change at a time. Deliberately not here: offsets and groups, which live in
+//! `__consumer_offsets`.
+
+pub mod admin;
+pub mod name;
+pub mod record;
+pub mod registry;
+pub mod topic_config;
+
+/// The topic that holds committed offsets and group metadata, in Kafka's own record formats.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";

@@ -1,0 +1,106 @@
+//! Counters of what happened, for `/metrics`.
+//!
+//! Plain atomics, so that counting costs nothing on the hot path; the names and texts for Prometheus stand here too.
+//! Deliberately not here: serving them (`http`), figures of single groups.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use pagemark_wire::api::Api;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+/// All counters of a broker.
+#[derive(Debug)]
+pub struct Metrics {
+    requests: Vec<AtomicU64>,
+    trailing_bytes: AtomicU64,
+    produced_bytes: AtomicU64,
+    produced_records: AtomicU64,
+    fetched_bytes: AtomicU64,
+    /// Connections open now.
+    pub connections: AtomicUsize,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics {
+            requests: Api::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            trailing_bytes: AtomicU64::new(0),
+            produced_bytes: AtomicU64::new(0),
+            produced_records: AtomicU64::new(0),
+            fetched_bytes: AtomicU64::new(0),
+            connections: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Metrics {
+    /// A request came.
+    pub fn request(&self, api: Api) {
+        if let Some(at) = Api::ALL.iter().position(|info| info.api == api) {
+            self.requests[at].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A request had bytes behind its end (P-9).
+    pub fn trailing_bytes(&self, bytes: usize) {
+        if bytes > 0 {
+            self.trailing_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// A batch passed its checks.
+    pub fn produced(&self, bytes: usize, records: i32) {
+        self.produced_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.produced_records.fetch_add(u64::try_from(records).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Bytes of batches were read for a consumer.
+    pub fn fetched(&self, bytes: usize) {
+        self.fetched_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Writes all of them.
+    ///
+    /// # Errors
+    /// Only if the encoder cannot take more text.
+    pub fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut requests = encoder.encode_descriptor(
+            "pagemark_requests",
+            "Requests received, by Kafka API",
+            None,
+            MetricType::Counter,
+        )?;
+        for (info, count) in Api::ALL.iter().zip(&self.requests) {
+            let labels = [("api", info.name)];
+            let mut family = requests.encode_family(&labels)?;
+            family.encode_counter::<NoLabelSet, _, u64>(&count.load(Ordering::Relaxed), None)?;
+        }
+        counter(encoder, "pagemark_request_trailing_bytes", "Bytes behind the end of requests", &self.trailing_bytes)?;
+        counter(encoder, "pagemark_produced_bytes", "Bytes of batches that passed their checks", &self.produced_bytes)?;
+        counter(encoder, "pagemark_produced_records", "Records that passed their checks", &self.produced_records)?;
+        counter(encoder, "pagemark_fetched_bytes", "Bytes of batches read for consumers", &self.fetched_bytes)?;
+        gauge(encoder, "pagemark_connections", "Connections open", self.connections.load(Ordering::Relaxed) as u64)
+    }
+}
+
+fn counter(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: &AtomicU64,
+) -> Result<(), std::fmt::Error> {
+    let counter = prometheus_client::metrics::counter::ConstCounter::new(value.load(Ordering::Relaxed));
+    let encoder: MetricEncoder<'_> = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+    counter.encode(encoder)
+}
+
+/// Writes one figure that goes up and down.
+///
+/// # Errors
+/// Only if the encoder cannot take more text.
+pub fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
+    let gauge = prometheus_client::metrics::gauge::ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    let encoder: MetricEncoder<'_> = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+    gauge.encode(encoder)
+}

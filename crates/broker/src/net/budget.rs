@@ -1,0 +1,77 @@
+//! One budget of memory for all bytes received and not yet dealt with.
+//!
+//! What a client announces costs nothing; only bytes that arrived are charged. Small frames are let through even when the
+//! budget is spent, so that heartbeats and commits are not starved by large produces (G-9).
+//! Deliberately not here: the log's own caches, which have limits of their own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// Shared by all connections.
+#[derive(Debug)]
+pub struct MemoryBudget {
+    limit_bytes: usize,
+    used_bytes: AtomicUsize,
+    released: Notify,
+}
+
+/// Bytes charged to the budget; given back when dropped.
+#[derive(Debug)]
+pub struct Charge {
+    budget: Arc<MemoryBudget>,
+    bytes: usize,
+}
+
+impl MemoryBudget {
+    /// A budget of so many bytes.
+    #[must_use]
+    pub fn new(limit_bytes: usize) -> Arc<MemoryBudget> {
+        Arc::new(MemoryBudget { limit_bytes, used_bytes: AtomicUsize::new(0), released: Notify::new() })
+    }
+
+    /// Bytes charged at the moment.
+    #[must_use]
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Charges nothing yet.
+    #[must_use]
+    pub fn charge(self: &Arc<MemoryBudget>) -> Charge {
+        Charge { budget: Arc::clone(self), bytes: 0 }
+    }
+
+    /// Waits until there is room for at least one more byte.
+    pub async fn room(&self) {
+        loop {
+            let released = self.released.notified();
+            tokio::pin!(released);
+            released.as_mut().enable();
+            if self.used_bytes() < self.limit_bytes {
+                return;
+            }
+            released.await;
+        }
+    }
+}
+
+impl Charge {
+    /// Charges `bytes` in all, more or less than before.
+    pub fn resize(&mut self, bytes: usize) {
+        if bytes >= self.bytes {
+            self.budget.used_bytes.fetch_add(bytes - self.bytes, Ordering::Relaxed);
+        } else {
+            self.budget.used_bytes.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+            self.budget.released.notify_waiters();
+        }
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.resize(0);
+    }
+}

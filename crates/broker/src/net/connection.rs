@@ -1,0 +1,183 @@
+//! One connection: frames in, answers out.
+//!
+//! The reader decodes every complete frame that a read brought and hands all resulting work over at once; the writer writes
+//! every answer that is ready with one call. Frames behind one whose answer waits are handled on arrival and only written in
+//! order (P-5, G-9), at most [`AHEAD`] of them. Deliberately not here: what frames mean (`dispatch`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use pagemark_wire::frame::{LENGTH_PREFIX_LEN, frame_length};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::budget::Charge;
+use super::outbox::Outbox;
+use crate::broker::{Broker, Client};
+use crate::dispatch::dispatch;
+
+/// Requests of one connection that may be worked on at a time.
+const AHEAD: usize = 32;
+/// A frame that has begun must make progress within this time, or the connection closes.
+const PROGRESS_DEADLINE: Duration = Duration::from_secs(30);
+/// Frames up to this size are read even when the memory budget is spent (G-9).
+const SMALL_FRAME_BYTES: usize = 64 * 1024;
+/// Room made for a read at the least.
+const READ_BYTES: usize = 16 * 1024;
+/// Written bytes kept together in one call.
+const WRITE_BATCH: usize = 64;
+
+/// Serves a connection until either side closes it.
+pub async fn serve(broker: Arc<Broker>, client: Client, socket: TcpStream) {
+    // Answers are small and awaited: never wait to fill a packet.
+    let _ = socket.set_nodelay(true);
+    let (read, write) = socket.into_split();
+    let outbox = Arc::new(Outbox::default());
+    let reader = Reader {
+        client: Arc::new(client),
+        outbox: Arc::clone(&outbox),
+        charge: broker.budget.charge(),
+        buffer: BytesMut::new(),
+        broker,
+    };
+    // Whichever ends first ends both; the answers of a reader that ended are still written if they are ready.
+    tokio::select! {
+        () = reader.run(read) => {}
+        () = write_answers(write, &outbox) => {}
+    }
+    outbox.close();
+}
+
+struct Reader {
+    broker: Arc<Broker>,
+    client: Arc<Client>,
+    outbox: Arc<Outbox>,
+    charge: Charge,
+    buffer: BytesMut,
+}
+
+/// Why reading ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// The client closed, or the socket failed.
+    Closed,
+    /// What came is no frame: everything before is still answered.
+    BadFrame,
+    /// Nothing came for too long.
+    Idle,
+}
+
+impl Reader {
+    async fn run(mut self, mut socket: OwnedReadHalf) {
+        let end = self.read_frames(&mut socket).await;
+        if end == End::BadFrame {
+            self.outbox.reserve().close();
+            std::future::pending::<()>().await; // the writer ends the connection once it has written what was owed
+        }
+    }
+
+    async fn read_frames(&mut self, socket: &mut OwnedReadHalf) -> End {
+        loop {
+            match self.take_frames().await {
+                Ok(()) => {}
+                Err(end) => return end,
+            }
+            if let Some(end) = self.fill(socket).await {
+                return end;
+            }
+        }
+    }
+
+    /// Handles every complete frame in the buffer.
+    async fn take_frames(&mut self) -> Result<(), End> {
+        let broker = Arc::clone(&self.broker);
+        let mut outgoing = broker.executors.outgoing();
+        while let Some(frame) = self.next_frame()? {
+            if self.outbox.outstanding() >= AHEAD {
+                broker.executors.send(&mut outgoing);
+                self.outbox.below(AHEAD).await;
+            }
+            dispatch(&broker, &self.client, &mut outgoing, &frame, self.outbox.reserve());
+        }
+        broker.executors.send(&mut outgoing);
+        Ok(())
+    }
+
+    /// The next complete frame, without its length.
+    fn next_frame(&mut self) -> Result<Option<Bytes>, End> {
+        let Some(prefix) = self.buffer.first_chunk::<LENGTH_PREFIX_LEN>() else { return Ok(None) };
+        let length = frame_length(*prefix, self.broker.settings.socket_request_max_bytes).map_err(|error| {
+            tracing::warn!(client = %self.client.host, %error, "closing the connection");
+            End::BadFrame
+        })?;
+        if self.buffer.len() < LENGTH_PREFIX_LEN + length {
+            return Ok(None);
+        }
+        self.buffer.advance(LENGTH_PREFIX_LEN);
+        Ok(Some(self.buffer.split_to(length).freeze()))
+    }
+
+    /// Reads once. Room is made for what may come next, never for what was merely announced.
+    async fn fill(&mut self, socket: &mut OwnedReadHalf) -> Option<End> {
+        let held = self.buffer.len();
+        self.charge.resize(held);
+        if held > SMALL_FRAME_BYTES {
+            let room = tokio::time::timeout(PROGRESS_DEADLINE, self.broker.budget.room()).await;
+            if room.is_err() {
+                tracing::warn!(client = %self.client.host, "no memory for a large request; closing the connection");
+                return Some(End::Closed);
+            }
+        }
+        self.buffer.reserve(held.clamp(READ_BYTES, 1 << 20));
+        let patience = if held > 0 { PROGRESS_DEADLINE } else { self.idle_limit() };
+        match tokio::time::timeout(patience, socket.read_buf(&mut self.buffer)).await {
+            Ok(Ok(0) | Err(_)) => Some(End::Closed),
+            Ok(Ok(_)) => None,
+            // Someone who waits for an answer is not idle.
+            Err(_) if held == 0 && self.outbox.outstanding() > 0 => None,
+            Err(_) => {
+                tracing::debug!(client = %self.client.host, held, "nothing came for too long; closing the connection");
+                Some(End::Idle)
+            }
+        }
+    }
+
+    fn idle_limit(&self) -> Duration {
+        let limit_ms = u64::try_from(self.broker.settings.connections_max_idle_ms).unwrap_or(u64::MAX >> 20);
+        Duration::from_millis(limit_ms)
+    }
+}
+
+async fn write_answers(mut socket: OwnedWriteHalf, outbox: &Outbox) {
+    loop {
+        let ready = outbox.take();
+        for lot in ready.frames.chunks(WRITE_BATCH) {
+            if write_all(&mut socket, lot).await.is_err() {
+                return;
+            }
+        }
+        if ready.close {
+            let _ = socket.shutdown().await;
+            return;
+        }
+        outbox.wait().await;
+        if outbox.is_closed() {
+            return;
+        }
+    }
+}
+
+async fn write_all(socket: &mut OwnedWriteHalf, frames: &[Bytes]) -> std::io::Result<()> {
+    let mut slices: Vec<std::io::IoSlice<'_>> = frames.iter().map(|f| std::io::IoSlice::new(f)).collect();
+    let mut rest = &mut slices[..];
+    while !rest.is_empty() {
+        let written = socket.write_vectored(rest).await?;
+        if written == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        std::io::IoSlice::advance_slices(&mut rest, written);
+    }
+    Ok(())
+}

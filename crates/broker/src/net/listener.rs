@@ -1,0 +1,52 @@
+//! Accepting connections on one listener.
+//!
+//! Deliberately not here: what a connection does (`connection`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::connection;
+use crate::broker::{Broker, Client};
+use crate::settings::Address;
+
+/// How long to wait after `accept` failed for want of file handles.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// Accepts until told to stop. `advertised` is what clients of this listener are told to connect to.
+pub async fn accept(broker: Arc<Broker>, listener: TcpListener, advertised: Address, mut stop: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file handles, mostly: those connected go on, newcomers wait.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+                continue;
+            }
+        };
+        let open = &broker.metrics.connections;
+        if open.load(Ordering::Relaxed) >= broker.settings.max_connections {
+            tracing::warn!(client = %peer, "max.connections is reached; closing a new connection");
+            continue;
+        }
+        open.fetch_add(1, Ordering::Relaxed);
+        let client = Client { host: format!("/{}", peer.ip()), advertised: advertised.clone() };
+        let broker = Arc::clone(&broker);
+        let mut stop = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = connection::serve(Arc::clone(&broker), client, socket) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+            broker.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}

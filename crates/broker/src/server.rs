@@ -1,0 +1,223 @@
+//! Starting and stopping a broker.
+//!
+//! A start opens the engine, brings topics and partitions together, begins to load the groups and listens; clients are
+//! served while groups load (G-4). A stop closes the listeners, lets executors finish, and has the engine write a
+//! checkpoint, so that the next start scans nothing. Deliberately not here: signals and exit codes (`pagemark serve`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pagemark_core::coordinator::GroupSettings;
+use pagemark_storage::engine::{Compare, Engine, EngineError, TxnOutcome, Write};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::api::init_producer_id::ProducerIds;
+use crate::broker::Broker;
+use crate::executor::{ExecutorParts, Executors};
+use crate::host::Host;
+use crate::http;
+use crate::metadata::admin::TopicAdmin;
+use crate::metadata::record::{CLUSTER_KEY, ClusterRecord, kafka_uuid};
+use crate::metadata::registry::TopicRegistry;
+use crate::metrics::Metrics;
+use crate::net::budget::MemoryBudget;
+use crate::net::listener;
+use crate::progress::ProgressHub;
+use crate::settings::{Address, Settings, quarter_of_memory_bytes};
+
+/// After the log has failed, reads go on for this long; then the process ends so that a supervisor starts it anew.
+pub const FAREWELL: Duration = Duration::from_secs(30);
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}. Is another broker running? Choose another port with --set {setting}")]
+    Listen {
+        /// Which address.
+        address: String,
+        /// What the system says.
+        error: std::io::Error,
+        /// How to choose another one.
+        setting: String,
+    },
+    /// What is stored cannot be used.
+    #[error("{0}")]
+    Storage(String),
+}
+
+/// A broker that serves.
+pub struct Server {
+    broker: Arc<Broker>,
+    stop: watch::Sender<bool>,
+    /// Where it listens: the listener's name, the bound address, the advertised one.
+    pub listening: Vec<(String, Address, Address)>,
+    /// Where HTTP is served, if it is.
+    pub http: Option<Address>,
+}
+
+impl Server {
+    /// Starts a broker over an open engine.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(
+        settings: Settings,
+        engine: Arc<dyn Engine>,
+        host: Arc<dyn Host>,
+        executors: usize,
+    ) -> Result<Server, StartError> {
+        let settings = Arc::new(settings);
+        let listeners = bind_all(&settings).await?;
+        let http = bind_http(&settings).await?;
+        let broker = assemble(&settings, engine, host, executors).await?;
+        broker.admin.recover().await.map_err(|(_, why)| StartError::Storage(why))?;
+        let (stop, stopped) = watch::channel(false);
+        let mut listening = Vec::new();
+        for (name, listener, bound, advertised) in listeners {
+            tokio::spawn(listener::accept(Arc::clone(&broker), listener, advertised.clone(), stopped.clone()));
+            listening.push((name, bound, advertised));
+        }
+        let mut http_address = None;
+        if let Some((listener, address)) = http {
+            tokio::spawn(http::serve(Arc::clone(&broker), listener, stopped));
+            http_address = Some(address);
+        }
+        Ok(Server { broker, stop, listening, http: http_address })
+    }
+
+    /// The running broker.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// Waits until the log has failed, and tells why. Never returns while all is well.
+    pub async fn failed(&self) -> Arc<str> {
+        let mut progress = self.broker.progress.subscribe();
+        match progress.wait_for(|p| p.failed.is_some()).await {
+            Ok(progress) => progress.failed.clone().unwrap_or_else(|| Arc::from("unknown")),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Stops accepting, finishes what is in hand, and closes the engine.
+    ///
+    /// # Errors
+    /// [`EngineError`] if what was accepted could not be made durable.
+    pub async fn stop(self) -> Result<(), EngineError> {
+        let _ = self.stop.send(true);
+        self.broker.executors.stop().await;
+        let engine = Arc::clone(&self.broker.engine);
+        let closed = tokio::task::spawn_blocking(move || engine.close()).await;
+        closed.unwrap_or_else(|_| Err(EngineError::Stopped(Arc::from("closing the engine failed"))))
+    }
+}
+
+async fn assemble(
+    settings: &Arc<Settings>,
+    engine: Arc<dyn Engine>,
+    host: Arc<dyn Host>,
+    executors: usize,
+) -> Result<Arc<Broker>, StartError> {
+    let progress = ProgressHub::new(&engine);
+    let registry = Arc::new(TopicRegistry::default());
+    let executors = Executors::new(executors);
+    executors.start(&ExecutorParts {
+        engine: Arc::clone(&engine),
+        progress: Arc::clone(&progress),
+        registry: Arc::clone(&registry),
+        host: Arc::clone(&host),
+        groups: Arc::new(group_settings(settings)),
+        group_shards: settings.offsets_topic_num_partitions.unsigned_abs(),
+        producer_id_expiration_ms: settings.producer_id_expiration_ms,
+    });
+    let admin = TopicAdmin::new(
+        Arc::clone(&engine),
+        Arc::clone(&registry),
+        Arc::clone(&executors),
+        Arc::clone(&progress),
+        Arc::clone(&host),
+        Arc::clone(settings),
+    );
+    let budget_bytes = match settings.pagemark_memory_budget_bytes {
+        0 => quarter_of_memory_bytes(),
+        bytes => bytes,
+    };
+    let cluster_id = cluster_id(engine.as_ref(), &progress, host.as_ref()).await?;
+    Ok(Arc::new(Broker {
+        settings: Arc::clone(settings),
+        engine,
+        progress,
+        registry,
+        admin,
+        executors,
+        host,
+        cluster_id,
+        budget: MemoryBudget::new(usize::try_from(budget_bytes).unwrap_or(usize::MAX)),
+        metrics: Arc::new(Metrics::default()),
+        producer_ids: ProducerIds::default(),
+    }))
+}
+
+/// The cluster's id, made and stored at the first start (P-26a).
+async fn cluster_id(engine: &dyn Engine, progress: &ProgressHub, host: &dyn Host) -> Result<String, StartError> {
+    let unusable = |why: String| StartError::Storage(why);
+    if let Some(stored) = engine.get(CLUSTER_KEY) {
+        let record: ClusterRecord = serde_json::from_slice(&stored.value)
+            .map_err(|e| unusable(format!("the stored fact '{CLUSTER_KEY}' is not readable: {e}")))?;
+        return Ok(record.cluster_id);
+    }
+    let record = ClusterRecord { cluster_id: kafka_uuid(host.fresh_uuid()) };
+    let value = serde_json::to_vec(&record).expect("a cluster's record is plain data");
+    let written = engine
+        .txn(&[Compare::Absent(CLUSTER_KEY.to_owned())], vec![Write::Put(CLUSTER_KEY.to_owned(), value.into())])
+        .map_err(|e| unusable(e.to_string()))?;
+    if let TxnOutcome::Accepted(ticket) = written {
+        progress.durable(ticket).await.map_err(|e| unusable(e.to_string()))?;
+    }
+    Ok(record.cluster_id)
+}
+
+fn group_settings(settings: &Settings) -> GroupSettings {
+    GroupSettings {
+        group_min_session_timeout_ms: settings.group_min_session_timeout_ms,
+        group_max_session_timeout_ms: settings.group_max_session_timeout_ms,
+        group_initial_rebalance_delay_ms: u64::from(settings.group_initial_rebalance_delay_ms.unsigned_abs()),
+        group_max_size: settings.group_max_size as usize,
+        offset_metadata_max_bytes: settings.offset_metadata_max_bytes as usize,
+        ..GroupSettings::default()
+    }
+}
+
+type Bound = (String, TcpListener, Address, Address);
+
+async fn bind_all(settings: &Settings) -> Result<Vec<Bound>, StartError> {
+    let mut bound = Vec::new();
+    for endpoint in &settings.listeners {
+        let setting = format!("listeners={}://HOST:PORT", endpoint.name);
+        let (listener, address) = bind(&endpoint.address, setting).await?;
+        let advertised = settings.advertised_listeners.iter().find(|a| a.name == endpoint.name);
+        let mut advertised = advertised.map_or_else(|| endpoint.address.clone(), |a| a.address.clone());
+        if advertised.port == 0 {
+            advertised.port = address.port;
+        }
+        bound.push((endpoint.name.clone(), listener, address, advertised));
+    }
+    Ok(bound)
+}
+
+async fn bind_http(settings: &Settings) -> Result<Option<(TcpListener, Address)>, StartError> {
+    match &settings.pagemark_http_listener {
+        None => Ok(None),
+        Some(address) => bind(address, "pagemark.http.listener=HOST:PORT (empty: no HTTP)".to_owned()).await.map(Some),
+    }
+}
+
+async fn bind(address: &Address, setting: String) -> Result<(TcpListener, Address), StartError> {
+    let failed = |error| StartError::Listen { address: address.to_string(), error, setting: setting.clone() };
+    let listener = TcpListener::bind((address.bind_host(), address.port)).await.map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
+    Ok((listener, Address { host: address.host.clone(), port }))
+}

@@ -1,0 +1,150 @@
+//! `pagemark serve`: run a broker until SIGTERM or SIGINT.
+//!
+//! Reads the settings, opens the data directory, prints what it listens on, and stops cleanly: no new connections, what is
+//! accepted made durable, a checkpoint, exit 0. Deliberately not here: the settings themselves (`broker/src/settings`).
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use pagemark_broker::host::RealHost;
+use pagemark_broker::server::{FAREWELL, Server};
+use pagemark_broker::settings::{self, Loaded, Settings, SettingsSources};
+use pagemark_storage::engine::Engine;
+use pagemark_storage::local::{LocalEngine, LocalOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// The disk failed: a supervisor should start the broker anew, which recovers.
+const EXIT_DISK_FAILED: u8 = 74;
+/// A clean stop takes at most this long before the process ends all the same; nothing acknowledged is lost then either.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+const EXAMPLES: &str = "Examples:
+  pagemark serve
+      Data in ./pagemark-data, Kafka on 127.0.0.1:9092, HTTP on 127.0.0.1:9080
+  pagemark serve --config server.properties --set num.partitions=12
+  PAGEMARK_LOG_DIRS=/var/lib/pagemark pagemark serve
+  pagemark serve --list-settings
+      Every setting with its default and meaning";
+
+/// Arguments of `pagemark serve`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Serve {
+    /// A file of settings in Java's properties syntax
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, under Kafka's name; wins over the environment, which wins over the file. May be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Print every setting with its default and meaning, and exit
+    #[arg(long)]
+    list_settings: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: Serve) -> ExitCode {
+    if arguments.list_settings {
+        print!("{}", settings::help());
+        return ExitCode::SUCCESS;
+    }
+    let filter = EnvFilter::try_from_env("PAGEMARK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let sources = SettingsSources { file: arguments.config, env: std::env::vars(), set: arguments.set };
+    let Loaded { settings, warnings } = match Settings::load(sources) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            errors.iter().for_each(|error| eprintln!("pagemark: {error}"));
+            return ExitCode::from(2);
+        }
+    };
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("cannot start threads: {error}")),
+    };
+    let code = runtime.block_on(serve(settings));
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(settings: Settings) -> ExitCode {
+    let directory = settings.log_dirs.clone();
+    let opened = LocalEngine::open(&directory, options(&settings));
+    let engine: Arc<LocalEngine> = match opened {
+        Ok(engine) => engine,
+        Err(error) => return failed(&format!("{}: {error}", directory.display())),
+    };
+    report_recovery(&engine);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let started =
+        Server::start(settings, Arc::clone(&engine) as Arc<dyn Engine>, Arc::new(RealHost::new()), cores).await;
+    let server = match started {
+        Ok(server) => server,
+        Err(error) => {
+            let _ = engine.close();
+            return failed(&error.to_string());
+        }
+    };
+    announce(&server, &directory);
+    wait_for_the_end(server).await
+}
+
+fn options(settings: &Settings) -> LocalOptions {
+    LocalOptions {
+        log_file_bytes: settings.pagemark_log_file_bytes,
+        checkpoint_bytes: settings.pagemark_checkpoint_bytes,
+        tail_cache_bytes: usize::try_from(settings.pagemark_tail_cache_bytes).unwrap_or(usize::MAX),
+        ..LocalOptions::default()
+    }
+}
+
+fn announce(server: &Server, directory: &std::path::Path) {
+    println!("pagemark {} serves {}", env!("CARGO_PKG_VERSION"), directory.display());
+    for (name, bound, advertised) in &server.listening {
+        println!("  {name}: listens on {bound}, clients are told {advertised}");
+    }
+    match &server.http {
+        Some(address) => println!("  HTTP: http://{address}/metrics, /healthz, /readyz"),
+        None => println!("  HTTP: off"),
+    }
+}
+
+fn report_recovery(engine: &LocalEngine) {
+    let summary = engine.recovery_summary();
+    tracing::info!(?summary, "data directory opened");
+}
+
+async fn wait_for_the_end(server: Server) -> ExitCode {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return failed("cannot listen for signals");
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        why = server.failed() => {
+            tracing::error!(%why, farewell_s = FAREWELL.as_secs(),
+                "the log has failed: nothing is accepted any more, reads go on for a while");
+            tokio::time::sleep(FAREWELL).await;
+            return ExitCode::from(EXIT_DISK_FAILED);
+        }
+    }
+    tracing::info!("stopping");
+    match tokio::time::timeout(STOP_LIMIT, server.stop()).await {
+        Ok(Ok(())) => {
+            tracing::info!("stopped cleanly");
+            ExitCode::SUCCESS
+        }
+        Ok(Err(error)) => failed(&format!("the stop was not clean: {error}; the next start recovers")),
+        Err(_) => failed("the stop took too long; the next start recovers"),
+    }
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("pagemark: {why}");
+    ExitCode::FAILURE
+}
