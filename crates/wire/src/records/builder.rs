@@ -38,7 +38,7 @@ impl BatchBuilder {
             leader_epoch: LeaderEpoch::NONE,
             attributes: 0,
             base_timestamp_ms: timestamp_ms,
-            max_timestamp_ms: timestamp_ms,
+            max_timestamp_ms: i64::MIN, // until there is a record
             producer_id: ProducerId::NONE,
             producer_epoch: ProducerEpoch(-1),
             base_sequence: -1,

@@ -68,6 +68,7 @@ proptest! {
         let walked = walk(&header, &batch, &rules).expect("walked");
         let greatest = parts.iter().map(|part| part.0).max().expect("one at least");
         prop_assert_eq!(walked.max_timestamp_ms, greatest);
+        prop_assert_eq!(header.max_timestamp_ms, greatest);
         prop_assert_eq!(parts[walked.max_timestamp_delta as usize].0, greatest);
 
         let mut stamped = batch.to_vec();
