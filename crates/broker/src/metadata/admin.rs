@@ -87,7 +87,8 @@ impl TopicAdmin {
             return Err((ErrorCode::TopicAlreadyExists, format!("topic '{}' already exists", new.name)));
         }
         let colliding = collision_key(&new.name);
-        if let Some(other) = view.iter().find(|t| collision_key(&t.name) == colliding) {
+        let may_collide = colliding.contains('_'); // only names with '.' or '_' can
+        if let Some(other) = view.iter().find(|t| may_collide && collision_key(&t.name) == colliding) {
             let why = format!("topic '{}' collides with '{}': they differ only in '.' and '_'", new.name, other.name);
             return Err((ErrorCode::InvalidTopicException, why));
         }

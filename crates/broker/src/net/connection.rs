@@ -20,6 +20,8 @@ use crate::dispatch::dispatch;
 
 /// Requests of one connection that may be worked on at a time.
 const AHEAD: usize = 32;
+/// No further request is taken on while answers of more than so many bytes wait for the client to read.
+const HELD_BYTES: usize = 1 << 20;
 /// A frame that has begun must make progress within this time, or the connection closes.
 const PROGRESS_DEADLINE: Duration = Duration::from_secs(30);
 /// Frames up to this size are read even when the memory budget is spent (G-9).
@@ -95,9 +97,9 @@ impl Reader {
         let broker = Arc::clone(&self.broker);
         let mut outgoing = broker.executors.outgoing();
         while let Some(frame) = self.next_frame()? {
-            if self.outbox.outstanding() >= AHEAD {
+            if !self.outbox.has_room(AHEAD, HELD_BYTES) {
                 broker.executors.send(&mut outgoing);
-                self.outbox.below(AHEAD).await;
+                self.outbox.room(AHEAD, HELD_BYTES).await;
             }
             dispatch(&broker, &self.client, &mut outgoing, &frame, self.outbox.reserve());
         }

@@ -27,6 +27,8 @@ struct Inner {
     /// Number of the slot at the front of `slots`.
     front: u64,
     slots: VecDeque<Outcome>,
+    /// Bytes of answers that are given and not yet taken to be written.
+    held_bytes: usize,
     /// The connection is gone; answers are thrown away.
     closed: bool,
 }
@@ -66,11 +68,19 @@ impl Outbox {
         self.lock().slots.len()
     }
 
-    /// Waits until fewer than `limit` requests are outstanding.
-    pub async fn below(&self, limit: usize) {
+    /// Whether another request may be taken on: fewer than `limit` are outstanding, and a client that does not read its
+    /// answers has not let more than `held_limit_bytes` of them pile up.
+    #[must_use]
+    pub fn has_room(&self, limit: usize, held_limit_bytes: usize) -> bool {
+        let inner = self.lock();
+        inner.slots.len() < limit && inner.held_bytes <= held_limit_bytes
+    }
+
+    /// Waits until [`Outbox::has_room`].
+    pub async fn room(&self, limit: usize, held_limit_bytes: usize) {
         loop {
             let freed = self.freed.notified();
-            if self.outstanding() < limit {
+            if self.has_room(limit, held_limit_bytes) {
                 return;
             }
             freed.await;
@@ -92,7 +102,10 @@ impl Outbox {
                 Some(_) => {}
             }
             match inner.slots.pop_front() {
-                Some(Outcome::Write(frame)) => ready.frames.push(frame),
+                Some(Outcome::Write(frame)) => {
+                    inner.held_bytes -= frame.len();
+                    ready.frames.push(frame);
+                }
                 Some(Outcome::Close) => ready.close = true,
                 Some(Outcome::Nothing | Outcome::Pending) | None => {}
             }
@@ -109,6 +122,7 @@ impl Outbox {
         inner.closed = true;
         inner.front += inner.slots.len() as u64;
         inner.slots.clear();
+        inner.held_bytes = 0;
         drop(inner);
         self.freed.notify_one();
         self.writable.notify_one();
@@ -124,6 +138,9 @@ impl Outbox {
         let mut inner = self.lock();
         if inner.closed {
             return;
+        }
+        if let Outcome::Write(frame) = &outcome {
+            inner.held_bytes += frame.len();
         }
         let place = number - inner.front;
         inner.slots[place as usize] = outcome;
@@ -203,6 +220,19 @@ mod tests {
         let ready = outbox.take();
         assert!(ready.close);
         assert_eq!(ready.frames, [&b"1"[..]]);
+    }
+
+    #[test]
+    fn a_client_that_reads_no_answers_gets_no_further_requests_taken_on() {
+        let outbox = Arc::new(Outbox::default());
+        let (first, second) = (outbox.reserve(), outbox.reserve());
+        second.write(Bytes::from(vec![0; 100]));
+        assert!(!outbox.has_room(32, 99));
+        assert!(outbox.has_room(32, 100));
+        assert!(!outbox.has_room(2, 100));
+        first.nothing();
+        let _ = outbox.take();
+        assert!(outbox.has_room(1, 0));
     }
 
     #[test]
