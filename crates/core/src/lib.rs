@@ -5,5 +5,6 @@
 
 pub mod coordinator;
 pub mod effects;
+mod group;
 pub mod partition;
 pub mod time;

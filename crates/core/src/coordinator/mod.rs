@@ -12,10 +12,14 @@
 //! [`GroupShard::abandon`]. Deliberately not here: appending, waiting for the disk, routing a group to its shard.
 
 mod answer;
+mod deadlines;
 mod request;
+mod routing;
 mod settings;
 mod shard;
+mod turn;
 
+pub use crate::group::SubscribedTopics;
 pub use answer::{
     Answer, CommitAnswer, CommittedPartition, DescribeAnswer, DescribedMember, FetchOffsetsAnswer, FetchedPartition,
     FetchedTopic, GroupState, JoinAnswer, JoinedMember, LeaveAnswer, LeftMember, ListAnswer, ListedGroup, SyncAnswer,
@@ -24,5 +28,7 @@ pub use request::{
     CommitRequest, DescribeRequest, FetchOffsetsRequest, FetchTopic, HeartbeatRequest, JoinRequest, LeaveRequest,
     LeavingMember, ListRequest, OffsetToCommit, Request, SyncRequest,
 };
+pub use routing::partition_of;
 pub use settings::GroupSettings;
 pub use shard::{GroupShard, GroupSummary, Replayed};
+pub(crate) use turn::Turn;
