@@ -1,2 +1,57 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask`: everything the project does to itself, each a command with `--help`.
+//!
+//! These are tools: they start processes, wait and measure, so they read clocks and start threads, which the broker's own
+//! crates may not. Deliberately not here: anything that a user of the broker needs.
+#![allow(clippy::disallowed_methods)]
+
+mod admin;
+mod broker;
+mod kcat;
+mod kills;
+mod python;
+mod rng;
+mod settings_docs;
+mod story;
+mod table;
+mod test;
+mod tidy;
+mod wait;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tools of the project. `cargo xtask test` is the whole truth.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Test(test::Args),
+    Tidy(tidy::Args),
+    Story(story::Args),
+    Kills(kills::Args),
+    SettingsDocs(settings_docs::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test(args) => test::run(&args),
+        Command::Tidy(args) => tidy::run(&args),
+        Command::Story(args) => story::run(&args),
+        Command::Kills(args) => kills::run(&args),
+        Command::SettingsDocs(args) => settings_docs::run(&args),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
