@@ -39,6 +39,8 @@ pub(super) struct Flusher {
     flight: Option<Flight>,
     /// The next sequence number when the last idle mark was written.
     marked: u64,
+    /// Only for the planted bug: a failed sync was called once more.
+    retried: bool,
 }
 
 impl Flusher {
@@ -94,7 +96,11 @@ impl Flusher {
         let step = flight.steps.front().expect("a result belongs to an operation");
         let output = match result {
             Ok(output) => output,
-            Err(_) if matches!(step, Step::Sync { .. }) && planted(&lane.options, PlantedBug::FailedSyncRetried) => {
+            Err(_)
+                if matches!(step, Step::Sync { .. })
+                    && !std::mem::replace(&mut self.retried, true)
+                    && planted(&lane.options, PlantedBug::FailedSyncRetried) =>
+            {
                 return false;
             }
             Err(error) => {
