@@ -190,6 +190,9 @@ impl Job {
                 self.close_pack();
             }
         }
+        if self.stage == Stage::SyncDir && planted(&lane.options, PlantedBug::LogFreedByNewestCheckpoint) {
+            self.stage = Stage::ReadBack;
+        }
         if self.stage == Stage::SyncPack && planted(&lane.options, PlantedBug::PackNotSynced) {
             self.stage = Stage::SyncPackDir;
         }

@@ -123,10 +123,6 @@ impl MemoryDisk {
         self.state.lock().unwrap()
     }
 
-    pub fn ops(&self) -> u64 {
-        self.state().ops
-    }
-
     /// Every call fails from this many calls on.
     pub fn cut_after(&self, ops: u64) {
         let mut state = self.state();
