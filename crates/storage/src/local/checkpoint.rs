@@ -202,3 +202,74 @@ fn parse_producer(r: &mut Reader<'_>) -> Option<(ProducerId, ProducerEntry)> {
     let batches = (0..count).map(span).collect::<Option<VecDeque<_>>>()?;
     Some((id, ProducerEntry { epoch, batches }))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use pagemark_wire::types::PartitionKey;
+
+    use super::super::meta::MetaChange;
+    use super::*;
+    use crate::contract;
+    use crate::engine::Lsn;
+
+    fn example() -> (Head, Fold) {
+        let mut fold = Fold::default();
+        let key: PartitionKey = contract::partition(3, 0);
+        fold.create(key.topic, 2, LeaderEpoch(5));
+        fold.meta.apply(Lsn(8), MetaChange::Put("a".into(), Bytes::from_static(b"1")));
+        fold.meta.apply(Lsn(9), MetaChange::Counter("ids".into(), 1000));
+        let partition = fold.partition_mut(key).unwrap();
+        partition.log_end = Offset(7);
+        partition.begin_epoch(EpochStart { epoch: LeaderEpoch(6), start: Offset(7) });
+        partition.quarantined = Some("rotten".into());
+        let span = BatchSpan {
+            first_sequence: 1,
+            last_sequence: 2,
+            base_offset: Offset(5),
+            last_offset: Offset(6),
+            timestamp_ms: 9,
+        };
+        let entry = ProducerEntry { epoch: ProducerEpoch(1), batches: [span].into() };
+        partition.producers.restore(ProducerId(4), entry);
+        let packs = vec![PackRef { id: 1, len: 100, index_crc: 5 }];
+        let position = Position { generation: 2, offset: 4096 };
+        (Head { number: 3, clean: true, incarnation: 1, position, next_lsn: 10, packs }, fold)
+    }
+
+    #[test]
+    fn a_checkpoint_comes_back_as_it_was_written() {
+        let (head, fold) = example();
+        let bytes = encode(&head, &encode_state(&fold));
+        let (read_head, read_fold) = decode(&bytes).unwrap();
+        assert_eq!(read_head, head);
+        assert_eq!(encode_state(&read_fold), encode_state(&fold));
+        assert_eq!(read_fold.meta, fold.meta);
+        let partition = read_fold.partition(contract::partition(3, 0)).unwrap();
+        assert_eq!(partition.producers, fold.partition(contract::partition(3, 0)).unwrap().producers);
+        assert_eq!(partition.epochs.len(), 2);
+        assert_eq!(partition.quarantined.as_deref(), Some("rotten"));
+    }
+
+    #[test]
+    fn every_flipped_byte_and_every_cut_is_seen() {
+        let (head, fold) = example();
+        let bytes = encode(&head, &encode_state(&fold));
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x20;
+            assert_eq!(decode(&flipped).map(|_| ()), Err(Unreadable::Damaged), "byte {at}");
+            assert_eq!(decode(&bytes[..at]).map(|_| ()), Err(Unreadable::Damaged), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_named() {
+        let mut bytes = BytesMut::new();
+        bytes.put_slice(MAGIC);
+        bytes.put_u32_le(FORMAT_VERSION + 1);
+        let crc = crc32c::crc32c(&bytes);
+        bytes.put_u32_le(crc);
+        assert_eq!(decode(&bytes).map(|_| ()), Err(Unreadable::NewerFormat(FORMAT_VERSION + 1)));
+    }
+}

@@ -218,6 +218,6 @@ pub(crate) fn whole_batch(batch: &[u8]) -> Option<BatchHeader> {
     let whole = header.size_bytes() == batch.len() as i64 && batch.len() >= BATCH_HEADER_LEN;
     let in_range = header.base_offset.0 >= 0
         && header.last_offset_delta >= 0
-        && header.base_offset.0 <= i64::MAX - i64::from(header.last_offset_delta) - 1;
+        && header.base_offset.0 < i64::MAX - i64::from(header.last_offset_delta);
     (whole && in_range).then_some(header)
 }

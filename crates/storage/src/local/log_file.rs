@@ -133,3 +133,55 @@ pub(super) struct ReadySlot {
     pub file: FileId,
     pub size: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(generation: u64) -> FileHeader {
+        FileHeader { generation, first_lsn: 10, durable_lsn: 9, capacity: 1 << 20, incarnation: 3 }
+    }
+
+    #[test]
+    fn a_header_survives_the_loss_of_either_copy() {
+        let bytes = header(4).encode();
+        assert_eq!(bytes.len() as u64, FIRST_RECORD_AT);
+        assert_eq!(FileHeader::decode(&bytes), HeaderFound::Valid(header(4)));
+        for at in [0, 30, HEADER_LEN - 1, COPY_AT, COPY_AT + HEADER_LEN - 1] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            assert_eq!(FileHeader::decode(&damaged), HeaderFound::Valid(header(4)), "byte {at}");
+        }
+        let mut both = bytes;
+        both[9] ^= 1;
+        both[COPY_AT + 20] ^= 1;
+        assert_eq!(FileHeader::decode(&both), HeaderFound::Damaged);
+    }
+
+    #[test]
+    fn the_newer_copy_counts_when_a_reuse_was_cut() {
+        let mut bytes = header(4).encode();
+        bytes[..512].copy_from_slice(&header(5).encode()[..512]);
+        assert_eq!(FileHeader::decode(&bytes), HeaderFound::Valid(header(5)));
+    }
+
+    #[test]
+    fn blank_short_and_newer_files_are_told_apart() {
+        assert_eq!(FileHeader::decode(&[0; 4096]), HeaderFound::Blank);
+        assert_eq!(FileHeader::decode(&[]), HeaderFound::Blank);
+        assert_eq!(FileHeader::decode(&[7; 100]), HeaderFound::Damaged);
+        let mut newer = header(1).encode()[..HEADER_LEN - 4].to_vec();
+        newer[8] = 2;
+        let crc = crc32c::crc32c(&newer);
+        newer.extend(crc.to_le_bytes());
+        assert_eq!(FileHeader::decode(&newer), HeaderFound::NewerFormat(2));
+    }
+
+    #[test]
+    fn names_and_slots_belong_together() {
+        assert_eq!(slot_of(slot_path(12).strip_prefix("log/").unwrap()), Some(12));
+        for other in ["1.log", "00000001.tmp", "x0000001.log", ".log", "00000001.log.bak"] {
+            assert_eq!(slot_of(other), None, "{other}");
+        }
+    }
+}

@@ -320,3 +320,6 @@ pub(super) fn parse_head(bytes: &Bytes) -> Option<Legible> {
     };
     Some(Legible { kind, partitions, size: bytes.len().next_multiple_of(ALIGN) })
 }
+
+#[cfg(test)]
+mod tests;

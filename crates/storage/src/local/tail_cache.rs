@@ -35,8 +35,8 @@ impl TailCache {
 
     /// The bytes at a place, if all of them are here.
     pub(super) fn get(&self, generation: u64, offset: u64, len: usize) -> Option<Bytes> {
-        let ((at_generation, at), chunk) = self.chunks.range(..=(generation, offset)).next_back()?;
-        let from = usize::try_from(offset - at).ok().filter(|_| *at_generation == generation)?;
+        let ((_, at), chunk) = self.chunks.range((generation, 0)..=(generation, offset)).next_back()?;
+        let from = usize::try_from(offset - at).ok()?;
         let end = from.checked_add(len).filter(|end| *end <= chunk.len())?;
         Some(chunk.slice(from..end))
     }
@@ -52,5 +52,38 @@ impl TailCache {
             self.chunks.remove(&key);
             self.bytes -= len;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache() -> TailCache {
+        let mut cache = TailCache::new(20);
+        cache.push(1, 4096, Bytes::from_static(b"0123456789"));
+        cache.push(2, 100, Bytes::from_static(b"abcdefghij"));
+        cache
+    }
+
+    #[test]
+    fn gives_only_what_lies_whole_in_one_piece() {
+        let cache = cache();
+        assert_eq!(cache.get(1, 4098, 3).unwrap(), "234");
+        assert_eq!(cache.get(2, 100, 10).unwrap(), "abcdefghij");
+        assert_eq!(cache.get(1, 4098, 9), None);
+        assert_eq!(cache.get(2, 99, 1), None, "an earlier generation's piece is not near it");
+        assert_eq!(cache.get(3, 0, 1), None);
+    }
+
+    #[test]
+    fn drops_the_oldest_beyond_its_budget_and_what_is_below_a_place() {
+        let mut cache = cache();
+        cache.push(2, 110, Bytes::from_static(b"k"));
+        assert_eq!(cache.get(1, 4096, 1), None);
+        assert!(cache.get(2, 100, 10).is_some());
+        cache.forget_below(2, 110);
+        assert_eq!(cache.get(2, 100, 1), None);
+        assert_eq!(cache.get(2, 110, 1).unwrap(), "k");
     }
 }
