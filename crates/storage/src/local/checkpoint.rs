@@ -52,6 +52,8 @@ pub(super) struct Head {
     pub position: Position,
     /// The sequence number of the record that comes next.
     pub next_lsn: u64,
+    /// No log file had this generation or a higher one when the checkpoint was captured.
+    pub next_generation: u64,
     pub packs: Vec<PackRef>,
 }
 
@@ -73,6 +75,7 @@ pub(super) fn encode(head: &Head, state: &[u8]) -> BytesMut {
     out.put_u64_le(head.position.generation);
     out.put_u64_le(head.position.offset);
     out.put_u64_le(head.next_lsn);
+    out.put_u64_le(head.next_generation);
     out.put_u32_le(u32::try_from(head.packs.len()).expect("packs are counted in 32 bits"));
     for pack in &head.packs {
         out.put_u64_le(pack.id);
@@ -106,13 +109,13 @@ fn decode_fields(r: &mut Reader<'_>) -> Option<(Head, Fold)> {
     let clean = r.u32()? & 1 != 0;
     let (number, incarnation) = (r.u64()?, r.u64()?);
     let position = Position { generation: r.u64()?, offset: r.u64()? };
-    let next_lsn = r.u64()?;
+    let (next_lsn, next_generation) = (r.u64()?, r.u64()?);
     let count = r.u32()?;
     let pack = |_| Some(PackRef { id: r.u64()?, len: r.u64()?, index_crc: r.u32()? });
     let packs = (0..count).map(pack).collect::<Option<Vec<_>>>()?;
     let fold = decode_state(r)?;
     r.end()?;
-    Some((Head { number, clean, incarnation, position, next_lsn, packs }, fold))
+    Some((Head { number, clean, incarnation, position, next_lsn, next_generation, packs }, fold))
 }
 
 /// The state: keyed facts, then topics with their partitions.
@@ -234,7 +237,7 @@ mod tests {
         partition.producers.restore(ProducerId(4), entry);
         let packs = vec![PackRef { id: 1, len: 100, index_crc: 5 }];
         let position = Position { generation: 2, offset: 4096 };
-        (Head { number: 3, clean: true, incarnation: 1, position, next_lsn: 10, packs }, fold)
+        (Head { number: 3, clean: true, incarnation: 1, position, next_lsn: 10, next_generation: 3, packs }, fold)
     }
 
     #[test]

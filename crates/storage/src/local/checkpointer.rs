@@ -99,6 +99,7 @@ impl Checkpointer {
             incarnation: lane.options.incarnation,
             position: lane.writer.end,
             next_lsn: lane.next_lsn,
+            next_generation: lane.writer.next_generation,
             packs,
         };
         self.next_number += 1;

@@ -118,7 +118,8 @@ fn initialise(disk: &dyn Disk, options: &LocalOptions) -> Result<(), OpenError> 
     }
     let position = Position { generation: 0, offset: FIRST_RECORD_AT };
     let incarnation = options.incarnation;
-    let head = Head { number: 1, clean: true, incarnation, position, next_lsn: 1, packs: Vec::new() };
+    let head =
+        Head { number: 1, clean: true, incarnation, position, next_lsn: 1, next_generation: 1, packs: Vec::new() };
     let bytes = checkpoint::encode(&head, &checkpoint::encode_state(&Fold::default()));
     let path = checkpoint_path(1);
     let tmp = format!("{path}.tmp");
@@ -257,7 +258,7 @@ fn assemble(
         ReplayError::Io(error) => OpenError::Io { doing: "reading the log", error },
         ReplayError::UnknownRecord(kind) => OpenError::UnknownRecord { kind },
     })?;
-    let later_file = log.used.range(head.position.generation + 1..).next().is_some();
+    let later_file = log.used.range(head.next_generation..).next().is_some();
     summary.clean =
         head.clean && !summary.fell_back && replay.changes == 0 && replay.damaged_records == 0 && !later_file;
     summary.records_replayed = replay.records;
@@ -276,7 +277,7 @@ fn assemble(
     let next_pack = packs.keys().copied().chain(retained.iter().flat_map(|r| r.packs.iter().copied()));
     let next_pack = next_pack.max().unwrap_or(0).max(greatest_pack) + 1;
     let checkpointer = Checkpointer::new(last_number + 1, next_pack);
-    let mut lane = build_lane(options, fold, at, next_lsn, log, retained, packs);
+    let mut lane = build_lane(options, fold, (at, next_lsn, head.next_generation), log, retained, packs);
     if !summary.clean {
         lane.begin_epochs();
         lane.wish = CheckpointWish::Wanted;
@@ -358,13 +359,12 @@ fn sweep_packs(disk: &dyn Disk, packs: &BTreeMap<u64, Arc<PackFile>>) -> Result<
 fn build_lane(
     options: &Arc<LocalOptions>,
     fold: Fold,
-    at: Position,
-    next_lsn: u64,
+    (at, next_lsn, least_generation): (Position, u64, u64),
     log: LogDir,
     retained: Vec<Retained>,
     packs: BTreeMap<u64, Arc<PackFile>>,
 ) -> Lane {
-    let next_generation = log.used.keys().last().copied().unwrap_or(0).max(at.generation) + 1;
+    let next_generation = log.used.keys().last().map_or(0, |greatest| greatest + 1).max(least_generation);
     let ready = log.blank.iter().filter(|(_, _, len)| usable(options, *len));
     let ready = ready.map(|(slot, file, size)| ReadySlot { slot: *slot, file: *file, size: *size }).collect();
     let mut writer = Writer::new(at, next_generation, log.next_slot, ready);
