@@ -143,6 +143,7 @@ pub fn run_all(fresh: Fresh<'_>) {
     refuses_a_wrong_base(fresh);
     fences_older_epochs(fresh);
     takes_all_of_a_call_or_nothing(fresh);
+    refuses_what_no_log_record_can_hold(fresh);
     reads_whole_batches_from_the_one_that_contains_the_offset(fresh);
     reads_at_least_one_batch_and_respects_bound(fresh);
     locates_by_time_and_by_greatest_timestamp(fresh);
@@ -224,6 +225,15 @@ pub fn takes_all_of_a_call_or_nothing(fresh: Fresh<'_>) {
     wait_durable(&*engine, ticket);
     assert_eq!(engine.extent(a).expect("known").durable_end, Offset(3));
     assert_eq!(engine.extent(b).expect("known").durable_end, Offset(1));
+}
+
+/// A group of more than 32 MiB is refused, and nothing of the call is taken.
+pub fn refuses_what_no_log_record_can_hold(fresh: Fresh<'_>) {
+    let engine = opened(fresh, 1);
+    let large = TestBatch { payload: 32 << 20, ..TestBatch::at(1) };
+    let groups = vec![single(partition(1, 0), TestBatch::at(0)), single(partition(1, 0), large)];
+    assert!(matches!(engine.append(SHARD, EPOCH, groups), Err(EngineError::TooLarge { .. })));
+    assert_eq!(engine.extent(partition(1, 0)).expect("known").log_end, Offset(0));
 }
 
 /// A read begins with the batch that contains the offset asked for, even in its middle (P-35).

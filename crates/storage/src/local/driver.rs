@@ -168,8 +168,11 @@ impl Threads {
         self.core.flusher_wakes.notify_all();
         self.core.background_wakes.notify_all();
         for handle in self.handles.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            // A panic of the thread has been reported by itself.
-            let _ = handle.join();
+            // A listener may hold the last reference, which is then dropped by a thread of the engine: it ends by itself.
+            if handle.thread().id() != std::thread::current().id() {
+                // A panic of the thread has been reported by itself.
+                let _ = handle.join();
+            }
         }
     }
 }

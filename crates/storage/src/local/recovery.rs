@@ -5,6 +5,7 @@
 //! recovered file: behind its cut may lie valid records that nobody was told of.
 //! Deliberately not here: judging the log (`replay.rs`), threads, the lock on the directory.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -245,7 +246,13 @@ fn assemble(
             restore_indexes(&mut candidate, options);
         }
         for (pack, _) in std::mem::take(&mut candidate.packs) {
-            packs.entry(pack.reference.id).or_insert_with(|| Arc::new(pack));
+            match packs.entry(pack.reference.id) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(Arc::new(pack));
+                }
+                // Opened for the other checkpoint as well; once is enough.
+                Entry::Occupied(_) => disk.close(pack.file),
+            }
         }
         if i == chosen {
             basis = Some(candidate);

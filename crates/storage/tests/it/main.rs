@@ -6,3 +6,4 @@ mod contract;
 mod crashes;
 mod damage;
 mod memory_disk;
+mod threads;
