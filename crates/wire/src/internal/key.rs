@@ -44,15 +44,18 @@ impl CoordinatorKey {
     /// [`InternalError::Malformed`] if the bytes break the format of their type.
     pub fn parse(bytes: &[u8]) -> Result<CoordinatorKey, InternalError> {
         let mut reader = Reader::new(bytes);
-        match reader.i16()? {
-            OFFSET_COMMIT_OLD | OFFSET_COMMIT => Ok(CoordinatorKey::OffsetCommit {
+        let key = match reader.i16()? {
+            OFFSET_COMMIT_OLD | OFFSET_COMMIT => CoordinatorKey::OffsetCommit {
                 group: reader.string(false)?,
                 topic: reader.string(false)?,
                 partition: PartitionIndex(reader.i32()?),
-            }),
-            GROUP_METADATA => Ok(CoordinatorKey::GroupMetadata { group: reader.string(false)? }),
-            record_type => Ok(CoordinatorKey::Unknown { record_type }),
-        }
+            },
+            GROUP_METADATA => CoordinatorKey::GroupMetadata { group: reader.string(false)? },
+            record_type => return Ok(CoordinatorKey::Unknown { record_type }),
+        };
+        // Compaction tells keys apart by their bytes, so that no two texts may be the same key.
+        reader.finish()?;
+        Ok(key)
     }
 
     /// Key of a committed offset, as type 1.
@@ -115,7 +118,7 @@ mod tests {
 
     #[test]
     fn lengths_that_lie_are_refused_and_nothing_is_allocated_for_them() {
-        for bytes in ["", "00", "0001", "00017fff", "0001ffff", "0001800061", "0002000261", "00020001ff"] {
+        for bytes in ["", "00", "0001", "00017fff", "0001ffff", "0001800061", "0002000261", "00020001ff", "000200016100"] {
             assert!(CoordinatorKey::parse(&hex(bytes)).is_err(), "{bytes}");
         }
     }

@@ -16,6 +16,11 @@ impl<'a> Reader<'a> {
         Reader { rest: bytes }
     }
 
+    /// Nothing may be left over.
+    pub(crate) fn finish(self) -> Result<()> {
+        if self.rest.is_empty() { Ok(()) } else { Err(InternalError::Malformed("bytes are left over")) }
+    }
+
     fn take(&mut self, len: usize) -> Result<&'a [u8]> {
         let (head, rest) = self.rest.split_at_checked(len).ok_or(InternalError::Malformed("it ends too early"))?;
         self.rest = rest;
