@@ -14,7 +14,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use pagemark_storage::disk::{Disk, FileId};
@@ -24,6 +24,9 @@ pub use inode::SECTOR_BYTES;
 pub use state::{DiskState, Ino, Op};
 
 use crate::rng::Rng;
+
+/// Calls after a crash that get an error; a process that makes more of them does not know that it is dead.
+const CALLS_SINCE_CRASH: u64 = 10_000;
 
 /// The disk just before an I/O, and that I/O: enough to make every image that a crash within it can leave.
 #[derive(Debug, Clone)]
@@ -60,6 +63,7 @@ struct Inner {
     counts: Counts,
     faults: Vec<Fault>,
     crashed: bool,
+    calls_since_crash: u64,
     recording: Option<Vec<CrashPoint>>,
 }
 
@@ -82,6 +86,7 @@ impl SimDisk {
                 counts: Counts::default(),
                 faults,
                 crashed: false,
+                calls_since_crash: 0,
                 recording: None,
             }),
         }
@@ -124,7 +129,8 @@ impl SimDisk {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no call on the disk panics while it holds the lock")
+        // Only a process that is dead already panics in here, and its disk outlives it.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,8 +163,16 @@ impl Inner {
         }
     }
 
-    fn alive(&self) -> io::Result<()> {
-        if self.crashed { Err(dead()) } else { Ok(()) }
+    /// A dead process that goes on calling regardless is ended for good, quietly.
+    fn alive(&mut self) -> io::Result<()> {
+        if !self.crashed {
+            return Ok(());
+        }
+        self.calls_since_crash += 1;
+        if self.calls_since_crash > CALLS_SINCE_CRASH {
+            std::panic::resume_unwind(Box::new("the disk of a dead process was called on and on"));
+        }
+        Err(dead())
     }
 
     fn ino(&self, file: FileId) -> io::Result<Ino> {
@@ -195,7 +209,7 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        let inner = self.lock();
+        let mut inner = self.lock();
         inner.alive()?;
         inner.state.list(dir).ok_or_else(|| not_found(dir))
     }
@@ -226,13 +240,13 @@ impl Disk for SimDisk {
     }
 
     fn len(&self, file: FileId) -> io::Result<u64> {
-        let inner = self.lock();
+        let mut inner = self.lock();
         inner.alive()?;
         Ok(inner.state.len(inner.ino(file)?))
     }
 
     fn read_at(&self, file: FileId, offset: u64, length: usize) -> io::Result<Bytes> {
-        let inner = self.lock();
+        let mut inner = self.lock();
         inner.alive()?;
         inner.state.read(inner.ino(file)?, offset, length).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }

@@ -1,0 +1,94 @@
+//! What one seed stands for: how long a run is, how it is interrupted, which faults it meets.
+//!
+//! Every seed draws its own mixture, because a mixture of everything at once hides what only shows without the rest.
+//! Deliberately not here: the single steps, which the run draws as it goes.
+
+use pagemark_storage::local::LocalOptions;
+use pagemark_storage::planted::PlantedBug;
+
+use crate::disk::{Fault, FaultKind};
+use crate::rng::Rng;
+
+/// How an engine's life ends within a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It is closed.
+    Clean,
+    /// The process is killed: the page cache stays.
+    Kill,
+    /// The power goes.
+    PowerCut,
+}
+
+/// One life of the engine: from its start to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// Steps of the workload.
+    pub steps: u32,
+    /// What comes then.
+    pub end: End,
+    /// A fault, counted in I/Os of this life.
+    pub fault: Option<Fault>,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// The engine's lives, one after the other on one disk.
+    pub lives: Vec<Life>,
+    /// One in so many steps does background work; the others leave it waiting.
+    pub background_1_in: u64,
+    /// One in so many steps goes on with a flush until it is done, so that clients wait for their answers.
+    pub settle_1_in: u64,
+    /// The bug planted, if any.
+    pub planted: Option<PlantedBug>,
+}
+
+/// Steps of a run over all its lives. Enough for three rounds through the recycled log files.
+const STEPS: u32 = 2_000;
+
+impl Plan {
+    /// What this seed stands for.
+    #[must_use]
+    pub fn of(seed: u64, planted: Option<PlantedBug>) -> Plan {
+        let mut rng = Rng::fork(seed, 1);
+        let count = 2 + rng.below(3) as u32;
+        let faulty = rng.chance(1, 2);
+        let lives = (0..count)
+            .map(|_| Life {
+                steps: STEPS / count,
+                end: [End::Clean, End::Kill, End::PowerCut][rng.index(3)],
+                fault: (faulty && rng.chance(2, 3)).then(|| fault(&mut rng, STEPS / count)),
+            })
+            .collect();
+        Plan { seed, lives, background_1_in: [1, 1, 2, 2, 3, 6][rng.index(6)], settle_1_in: 3 + rng.below(12), planted }
+    }
+}
+
+fn fault(rng: &mut Rng, steps: u32) -> Fault {
+    let from_io = 20 + rng.below(u64::from(steps));
+    let kind = match rng.below(4) {
+        0 | 1 => FaultKind::SyncError,
+        2 => FaultKind::WriteError,
+        _ => FaultKind::DiskFull { until: from_io + 5 + rng.below(60) },
+    };
+    Fault { from_io, kind }
+}
+
+/// An engine so small that a run of a second goes round its files several times.
+#[must_use]
+pub fn tiny_options(incarnation: u64, planted: Option<PlantedBug>) -> LocalOptions {
+    LocalOptions {
+        first_file_bytes: 8 << 10,
+        log_file_bytes: 12 << 10,
+        ready_files: 2,
+        checkpoint_bytes: 12 << 10,
+        tail_cache_bytes: 12 << 10,
+        max_record_bytes: 64 << 10,
+        incarnation,
+        planted,
+        ..LocalOptions::default()
+    }
+}
