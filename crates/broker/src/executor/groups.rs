@@ -2,8 +2,6 @@
 //!
 //! Deliberately not here: what requests mean to a group (`core`), and versions of the protocol (`api`).
 
-use std::sync::Arc;
-
 use pagemark_core::coordinator::{Answer, GroupShard, Request};
 use pagemark_core::effects::{Effects, ReplyTo};
 use pagemark_core::time::MonoMs;
@@ -118,8 +116,10 @@ impl Executor {
         let Some(shard) = loading else { return };
         let number = shard.number;
         if shard.load_slice(self.engine.as_ref()) {
-            let registry = Arc::clone(&self.registry);
-            let exists = |id: TopicId| registry.view().by_id(id).is_some();
+            let view = self.registry.view();
+            // A view without the offsets topic is not the view of this cluster: nothing is dropped for its sake.
+            let is_published = view.by_id(shard.partition.key.topic).is_some();
+            let exists = |id: TopicId| !is_published || view.by_id(id).is_some();
             let dropped = shard.core.drop_offsets_of_missing_topics(self.now, &exists);
             self.carry_out(number, dropped);
             let Some(shard) = self.group_shards.get_mut(&number) else { return };

@@ -229,9 +229,12 @@ impl TopicAdmin {
             last = self.write(OFFSETS_TOPIC, &record)?;
             topics.push(self.assemble(OFFSETS_TOPIC.to_owned(), record));
         }
-        self.make_ready(&topics, last).await?;
+        self.progress.durable(last).await.map_err(storage_error)?;
+        let partitions = topics.iter().flat_map(|t| t.partitions.iter().cloned()).collect();
+        // Published before anything is opened: group shards load from then on, and drop offsets of topics that they do not
+        // find. Nobody else sees it yet, since nobody listens.
         self.registry.publish(|view| topics.into_iter().for_each(|t| view.insert(t)));
-        Ok(())
+        self.executors.own(partitions).await.map_err(storage_error)
     }
 
     fn assemble(&self, name: String, record: TopicRecord) -> Topic {
