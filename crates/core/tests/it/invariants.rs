@@ -124,11 +124,31 @@ enum Next {
 /// What a request in flight was about.
 #[derive(Debug, Clone)]
 enum Asked {
-    Join { group: usize, actor: usize },
-    Sync { group: usize, actor: usize, generation: i32, member: String },
-    Commit { group: usize, actor: Option<usize>, partition: i32, offset: i64 },
-    Fetch { group: usize, expected: Vec<i64> },
-    Heartbeat { group: usize, actor: usize },
+    Join {
+        group: usize,
+        actor: usize,
+    },
+    Sync {
+        group: usize,
+        actor: usize,
+        generation: i32,
+        member: String,
+    },
+    Commit {
+        group: usize,
+        actor: Option<usize>,
+        partition: i32,
+        offset: i64,
+    },
+    /// With what there was to find, and where in the log.
+    Fetch {
+        group: usize,
+        expected: Vec<(usize, i64)>,
+    },
+    Heartbeat {
+        group: usize,
+        actor: usize,
+    },
     Other,
 }
 
@@ -248,10 +268,10 @@ impl World {
         found
     }
 
-    /// What a group should find committed for a partition now.
-    fn committed(&self, group: usize, partition: i32) -> i64 {
+    /// What a group should find committed for a partition now, and from where in the log on.
+    fn committed(&self, group: usize, partition: i32) -> (usize, i64) {
         let history = self.history.get(&(group, partition));
-        history.and_then(|history| history.last()).map_or(-1, |(_, offset)| *offset)
+        history.and_then(|history| history.last()).copied().unwrap_or((0, -1))
     }
 
     fn behave(&mut self, group: usize, actor: usize) {
@@ -412,9 +432,11 @@ impl World {
                 }
             }
             (Asked::Fetch { group, expected }, Answer::Fetch(fetch)) => {
-                for ((partition, topic), expected) in fetch.topics.iter().enumerate().zip(expected) {
+                for ((partition, topic), (at, expected)) in fetch.topics.iter().enumerate().zip(expected) {
                     let found = &topic.partitions[0];
                     assert_eq!(found.offset.0, expected, "{group}-{partition} (12)");
+                    let durable = at < self.driver.durable || (at, expected) == (0, -1);
+                    assert!(durable, "{group}-{partition}: what is shown is durable (G-8)");
                     if found.offset != Offset::NONE {
                         assert_eq!(found.metadata, format!("at {}", found.offset), "of one commit (14)");
                     }
@@ -474,7 +496,7 @@ impl World {
         for (group, name) in GROUPS.iter().enumerate() {
             for partition in 0..PARTITIONS {
                 let found = self.driver.fetch(name, &format!("t{partition}"), &[0])[0].offset.0;
-                assert_eq!(found, self.committed(group, partition), "{group}-{partition} (12)");
+                assert_eq!(found, self.committed(group, partition).1, "{group}-{partition} (12)");
             }
         }
     }
@@ -506,7 +528,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_promises_hold(
