@@ -118,7 +118,9 @@ mod tests {
 
     #[test]
     fn lengths_that_lie_are_refused_and_nothing_is_allocated_for_them() {
-        for bytes in ["", "00", "0001", "00017fff", "0001ffff", "0001800061", "0002000261", "00020001ff", "000200016100"] {
+        for bytes in
+            ["", "00", "0001", "00017fff", "0001ffff", "0001800061", "0002000261", "00020001ff", "000200016100"]
+        {
             assert!(CoordinatorKey::parse(&hex(bytes)).is_err(), "{bytes}");
         }
     }
