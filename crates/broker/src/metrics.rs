@@ -55,6 +55,12 @@ impl Metrics {
         self.produced_records.fetch_add(u64::try_from(records).unwrap_or(0), Ordering::Relaxed);
     }
 
+    /// Records of batches that passed their checks so far.
+    #[must_use]
+    pub fn produced_records(&self) -> u64 {
+        self.produced_records.load(Ordering::Relaxed)
+    }
+
     /// Bytes of batches were read for a consumer.
     pub fn fetched(&self, bytes: usize) {
         self.fetched_bytes.fetch_add(bytes as u64, Ordering::Relaxed);

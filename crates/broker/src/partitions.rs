@@ -119,6 +119,12 @@ impl Partition {
         self.waiters.lock().expect("nothing panics while holding the waiters").retain(|w| !Arc::ptr_eq(w, waiter));
     }
 
+    /// Number of fetches that wait here at the moment.
+    #[must_use]
+    pub fn waiting_fetches(&self) -> usize {
+        self.waiters.lock().expect("nothing panics while holding the waiters").len()
+    }
+
     /// Tells the waiting fetches that more may be readable.
     pub fn wake(&self) {
         for waiter in self.waiters.lock().expect("nothing panics while holding the waiters").iter() {

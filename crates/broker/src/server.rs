@@ -17,8 +17,9 @@ use crate::broker::Broker;
 use crate::executor::{ExecutorParts, Executors};
 use crate::host::Host;
 use crate::http;
+use crate::metadata::OFFSETS_TOPIC;
 use crate::metadata::admin::TopicAdmin;
-use crate::metadata::record::{CLUSTER_KEY, ClusterRecord, kafka_uuid};
+use crate::metadata::record::{CLUSTER_KEY, ClusterRecord, TopicRecord, kafka_uuid, topic_key};
 use crate::metadata::registry::TopicRegistry;
 use crate::metrics::Metrics;
 use crate::net::budget::MemoryBudget;
@@ -63,11 +64,12 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn start(
-        settings: Settings,
+        mut settings: Settings,
         engine: Arc<dyn Engine>,
         host: Arc<dyn Host>,
         executors: usize,
     ) -> Result<Server, StartError> {
+        keep_offsets_partitions(&mut settings, engine.as_ref())?;
         let settings = Arc::new(settings);
         let listeners = bind_all(&settings).await?;
         let http = bind_http(&settings).await?;
@@ -159,6 +161,22 @@ async fn assemble(
         metrics: Arc::new(Metrics::default()),
         producer_ids: ProducerIds::default(),
     }))
+}
+
+/// The number of partitions of the offsets topic is fixed once it exists, whatever the settings say now: with another one
+/// groups would be looked for where they are not (G-1).
+fn keep_offsets_partitions(settings: &mut Settings, engine: &dyn Engine) -> Result<(), StartError> {
+    let key = topic_key(OFFSETS_TOPIC);
+    let Some(stored) = engine.get(&key) else { return Ok(()) };
+    let record: TopicRecord = serde_json::from_slice(&stored.value)
+        .map_err(|e| StartError::Storage(format!("the stored fact '{key}' is not readable: {e}")))?;
+    let kept = i32::try_from(record.partitions).unwrap_or(i32::MAX);
+    let asked = settings.offsets_topic_num_partitions;
+    if asked != kept {
+        tracing::warn!(asked, kept, "offsets.topic.num.partitions is fixed once the directory exists; keeping it");
+        settings.offsets_topic_num_partitions = kept;
+    }
+    Ok(())
 }
 
 /// The cluster's id, made and stored at the first start (P-26a).

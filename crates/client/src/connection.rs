@@ -148,6 +148,12 @@ impl Connection {
         self.waiting.len()
     }
 
+    /// The socket, for what is not a request.
+    #[must_use]
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Tells the broker that nothing more will be sent; answers can still be received.
     ///
     /// # Errors

@@ -98,6 +98,7 @@ fn respond(
                     .with_config_source(SOURCE_TOPIC)
             };
             answer
+                .with_error_message(None)
                 .with_topic_id(if validate_only { uuid::Uuid::nil() } else { record.id })
                 .with_num_partitions(record.partitions as i32)
                 .with_replication_factor(record.replication_factor)

@@ -11,14 +11,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use pagemark_storage::engine::EngineError;
 use pagemark_wire::ErrorCode;
-use pagemark_wire::messages::fetch_request::FetchPartition;
+use pagemark_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use pagemark_wire::messages::fetch_response::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
 };
 use pagemark_wire::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 
-use super::Call;
+use super::{Call, Reply};
 use crate::broker::Broker;
 use crate::executor::Outgoing;
 use crate::partitions::{FetchWaiter, Partition};
@@ -26,7 +26,7 @@ use crate::partitions::{FetchWaiter, Partition};
 /// Answers at once if there is enough, else parks the request in a task of its own.
 pub fn handle(call: Call, _out: &mut Outgoing, request: FetchRequest) {
     if let Some(code) = refuse(&request) {
-        return call.reply.send(&FetchResponse::default().with_error_code(code.code()));
+        return call.reply.send(&refusal(&request, call.version, code));
     }
     let plan = Plan::of(&call.broker, &request, call.version);
     let found = plan.read(&call.broker);
@@ -34,7 +34,7 @@ pub fn handle(call: Call, _out: &mut Outgoing, request: FetchRequest) {
         return call.reply.send(&found.response(plan.version));
     }
     tokio::spawn(async move {
-        let found = plan.wait(&call.broker).await;
+        let found = plan.wait(&call.broker, &call.reply).await;
         call.reply.send(&found.response(plan.version));
     });
 }
@@ -50,6 +50,22 @@ fn refuse(request: &FetchRequest) -> Option<ErrorCode> {
     }
     // Any session the caller speaks of is not ours: we never gave one (P-39).
     (request.session_id != 0).then_some(ErrorCode::FetchSessionIdNotFound)
+}
+
+/// The answer to a request that is wrong as a whole. Versions before 7 have no error on top, and clients below 13 look for it
+/// in the partitions; only sessions are told of on top alone (P-39).
+fn refusal(request: &FetchRequest, version: i16, code: ErrorCode) -> FetchResponse {
+    let answer = FetchResponse::default().with_error_code(code.code());
+    if version >= 13 || code == ErrorCode::FetchSessionIdNotFound {
+        return answer;
+    }
+    let refused = |topic: &FetchTopic| {
+        let partition = |p: &FetchPartition| nothing_read(p.partition).with_error_code(code.code());
+        FetchableTopicResponse::default()
+            .with_topic(topic.topic.clone())
+            .with_partitions(topic.partitions.iter().map(partition).collect())
+    };
+    answer.with_responses(request.topics.iter().map(refused).collect())
 }
 
 /// One partition that is to be read.
@@ -122,7 +138,7 @@ impl Plan {
     }
 
     /// Waits until there is enough, or the time is up.
-    async fn wait(&self, broker: &Broker) -> Found {
+    async fn wait(&self, broker: &Broker, reply: &Reply) -> Found {
         let waiter = Arc::new(FetchWaiter::default());
         let partitions: Vec<&Arc<Partition>> =
             self.topics.iter().flat_map(|(_, _, wanted)| wanted).filter_map(|w| w.partition.as_ref().ok()).collect();
@@ -130,8 +146,13 @@ impl Plan {
         let until = tokio::time::Instant::now() + self.max_wait;
         let found = loop {
             let found = self.read(broker);
-            if found.answers(self) || tokio::time::timeout_at(until, waiter.moved()).await.is_err() {
+            if found.answers(self) {
                 break found;
+            }
+            tokio::select! {
+                () = waiter.moved() => {}
+                () = tokio::time::sleep_until(until) => break found,
+                () = reply.unwanted() => break found,
             }
         };
         partitions.iter().for_each(|p| p.forget(&waiter));
@@ -149,7 +170,8 @@ struct Found {
 impl Found {
     /// Whether this is enough to answer now (P-32).
     fn answers(&self, plan: &Plan) -> bool {
-        self.error || self.bytes >= plan.min_bytes || plan.max_wait.is_zero() || self.topics.is_empty()
+        let names_nothing = self.topics.iter().all(|topic| topic.partitions.is_empty());
+        self.error || self.bytes >= plan.min_bytes || plan.max_wait.is_zero() || names_nothing
     }
 
     fn response(self, _version: i16) -> FetchResponse {
@@ -157,14 +179,7 @@ impl Found {
     }
 
     fn read_one(&mut self, broker: &Broker, plan: &Plan, wanted: &Wanted) -> PartitionData {
-        let answer = PartitionData::default()
-            .with_partition_index(wanted.index)
-            .with_aborted_transactions(None)
-            .with_high_watermark(-1)
-            .with_last_stable_offset(-1)
-            .with_log_start_offset(-1)
-            .with_preferred_read_replica(BrokerId(-1))
-            .with_records(Some(Bytes::new()));
+        let answer = nothing_read(wanted.index);
         match self.try_read(broker, plan, wanted, answer.clone()) {
             Ok(read) => read,
             Err(code) => {
@@ -224,6 +239,18 @@ impl Found {
         broker.metrics.fetched(slice.bytes);
         Ok(answer.with_records(Some(joined(slice.batches, slice.bytes))))
     }
+}
+
+/// The answer for a partition of which nothing is known or read.
+fn nothing_read(index: i32) -> PartitionData {
+    PartitionData::default()
+        .with_partition_index(index)
+        .with_aborted_transactions(None)
+        .with_high_watermark(-1)
+        .with_last_stable_offset(-1)
+        .with_log_start_offset(-1)
+        .with_preferred_read_replica(BrokerId(-1))
+        .with_records(Some(Bytes::new()))
 }
 
 /// P-40: lower than ours is fenced, higher is unknown, -1 is not checked.

@@ -17,6 +17,8 @@ use crate::metadata::record::PRODUCER_ID_COUNTER;
 
 /// Ids reserved with one write.
 const BLOCK: u32 = 1_000;
+/// Kafka's default for `transaction.max.timeout.ms`.
+const MAX_TRANSACTION_TIMEOUT_MS: i32 = 900_000;
 
 /// The block of producer ids that is being given out.
 #[derive(Debug, Default)]
@@ -55,8 +57,8 @@ pub fn handle(call: Call, _out: &mut Outgoing, request: InitProducerIdRequest) {
         // Whether a transaction timeout is legal is judged before its coordinator is looked for (T-10).
         let code = match (id.is_empty(), request.transaction_timeout_ms) {
             (true, _) => ErrorCode::InvalidRequest,
-            (false, ..=0) => ErrorCode::InvalidTransactionTimeout,
-            (false, _) => ErrorCode::CoordinatorNotAvailable,
+            (false, 1..=MAX_TRANSACTION_TIMEOUT_MS) => ErrorCode::CoordinatorNotAvailable,
+            (false, _) => ErrorCode::InvalidTransactionTimeout,
         };
         return call.reply.send(&refusal(code));
     }

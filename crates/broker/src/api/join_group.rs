@@ -4,6 +4,7 @@
 //! (KIP-345), v6 is flexible, v7 tells the protocol type, v8 a reason (KIP-800), v9 can spare the leader the assignment.
 //! Deliberately not here: all decisions (`core::group`).
 
+use bytes::Bytes;
 use pagemark_core::coordinator::{Answer, JoinAnswer, JoinRequest, Request};
 use pagemark_wire::messages::join_group_response::JoinGroupResponseMember;
 use pagemark_wire::messages::{JoinGroupRequest, JoinGroupResponse};
@@ -24,7 +25,12 @@ pub fn handle(call: Call, out: &mut Outgoing, request: JoinGroupRequest) {
         session_timeout_ms: request.session_timeout_ms,
         rebalance_timeout_ms: if version == 0 { request.session_timeout_ms } else { request.rebalance_timeout_ms },
         protocol_type: request.protocol_type.to_string(),
-        protocols: request.protocols.into_iter().map(|p| (p.name.to_string(), p.metadata)).collect(),
+        // Copied: a group must not keep the whole frame alive for the sake of a few bytes of it.
+        protocols: request
+            .protocols
+            .into_iter()
+            .map(|p| (p.name.to_string(), Bytes::copy_from_slice(&p.metadata)))
+            .collect(),
         requires_known_member_id: version >= 4,
         supports_skip_assignment: version >= 9,
         fresh_member_uuid: call.broker.host.fresh_uuid().to_string(),

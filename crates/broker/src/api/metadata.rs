@@ -103,7 +103,7 @@ fn look_up(
     };
     MetadataResponseTopic::default()
         .with_error_code(code.code())
-        .with_name(asked.name.clone().or_else(|| Some(TopicName::default())))
+        .with_name(asked.name.clone())
         .with_topic_id(asked.topic_id)
 }
 

@@ -74,6 +74,11 @@ impl Reply {
         }
     }
 
+    /// Waits until the connection is gone, so that nobody wants the answer any more.
+    pub async fn unwanted(&self) {
+        self.slot.unwanted().await;
+    }
+
     /// There is nothing to answer (acks=0, P-6).
     pub fn nothing(self) {
         self.slot.nothing();

@@ -10,7 +10,7 @@ use pagemark_core::time::WallMs;
 use pagemark_storage::engine::{Append, AtomicGroup, Lsn, ShardId};
 use pagemark_wire::ErrorCode;
 use pagemark_wire::records::{BatchError, BatchHeader, Stamp, Walked, stamp};
-use pagemark_wire::types::Offset;
+use pagemark_wire::types::{Offset, PartitionKey};
 
 use super::turn::{Executor, Pending};
 use crate::partitions::Partition;
@@ -67,8 +67,7 @@ impl Executor {
     pub(super) fn produce(&mut self, work: ProduceWork) {
         let now_ms = self.now.wall.0;
         let Some(state) = self.partitions.get_mut(&work.partition.key) else {
-            let gone = format!("partition {} is gone", work.partition.key.partition);
-            return work.answer.settle(ProduceResult::Failed(ErrorCode::UnknownTopicOrPartition, gone));
+            return work.answer.settle(self.not_owned(&work.partition));
         };
         if let Some(why) = work.partition.quarantined() {
             let why = format!("the partition is quarantined: {why}");
@@ -97,6 +96,16 @@ impl Executor {
         };
         let produced = Produced { partition: Arc::clone(&work.partition), answer: work.answer, result };
         self.turn.produced.entry(work.partition.shard).or_default().push(produced);
+    }
+
+    /// Why a partition is not in this executor's hands: its topic was deleted, or its shard was lost with the log.
+    fn not_owned(&self, partition: &Partition) -> ProduceResult {
+        let PartitionKey { topic, partition } = partition.key;
+        if self.registry.view().by_id(topic).is_some() {
+            let why = format!("partition {partition} cannot be written: the log has failed");
+            return ProduceResult::Failed(ErrorCode::KafkaStorageError, why);
+        }
+        ProduceResult::Failed(ErrorCode::UnknownTopicOrPartition, format!("partition {partition} is gone"))
     }
 
     /// Puts the shard's batches behind the write that they wait for, or fails them all.

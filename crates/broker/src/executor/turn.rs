@@ -264,8 +264,14 @@ impl Executor {
             return;
         }
         self.next_sweep = self.now.mono.plus(SWEEP_MS);
-        for state in self.partitions.values_mut() {
-            state.expire(self.now.wall, self.producer_id_expiration_ms);
+        for (key, state) in &mut self.partitions {
+            let forgotten = state.expire(self.now.wall, self.producer_id_expiration_ms);
+            let Some((shard, epoch)) = self.shards.get(key).and_then(|s| Some((*s, *self.epochs.get(s)?))) else {
+                continue;
+            };
+            if let Err(error) = self.engine.forget_producers(shard, epoch, *key, &forgotten) {
+                tracing::warn!(partition = %key, %error, "silent producers stay in the engine's memory");
+            }
         }
     }
 

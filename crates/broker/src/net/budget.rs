@@ -1,6 +1,6 @@
 //! One budget of memory for all bytes received and not yet dealt with.
 //!
-//! What a client announces costs nothing; only bytes that arrived are charged. Small frames are let through even when the
+//! What a client announces costs nothing; only bytes that arrived are charged, until their request is answered. Small frames are let through even when the
 //! budget is spent, so that heartbeats and commits are not starved by large produces (G-9).
 //! Deliberately not here: the log's own caches, which have limits of their own.
 

@@ -44,12 +44,21 @@ pub async fn serve(broker: Arc<Broker>, client: Client, socket: TcpStream) {
         buffer: BytesMut::new(),
         broker,
     };
-    // Whichever ends first ends both; the answers of a reader that ended are still written if they are ready.
+    // However this ends, whoever still works on an answer is to know that nobody waits for it.
+    let _closing = CloseOnDrop(Arc::clone(&outbox));
+    // Whichever ends first ends both.
     tokio::select! {
         () = reader.run(read) => {}
         () = write_answers(write, &outbox) => {}
     }
-    outbox.close();
+}
+
+struct CloseOnDrop(Arc<Outbox>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 struct Reader {
@@ -101,7 +110,9 @@ impl Reader {
                 broker.executors.send(&mut outgoing);
                 self.outbox.room(AHEAD, HELD_BYTES).await;
             }
-            dispatch(&broker, &self.client, &mut outgoing, &frame, self.outbox.reserve());
+            let mut charge = broker.budget.charge();
+            charge.resize(frame.len());
+            dispatch(&broker, &self.client, &mut outgoing, &frame, self.outbox.reserve_charged(charge));
         }
         broker.executors.send(&mut outgoing);
         Ok(())

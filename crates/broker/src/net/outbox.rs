@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::budget::Charge;
+
 /// What becomes of one request.
 #[derive(Debug)]
 enum Outcome {
@@ -41,6 +43,8 @@ pub struct Outbox {
     writable: Notify,
     /// Woken when slots were freed.
     freed: Notify,
+    /// Woken, all of them, when the connection is gone.
+    gone: Notify,
 }
 
 /// What [`Outbox::take`] found.
@@ -59,7 +63,15 @@ impl Outbox {
         let mut inner = self.lock();
         inner.slots.push_back(Outcome::Pending);
         let number = inner.front + inner.slots.len() as u64 - 1;
-        ReplySlot { outbox: Arc::clone(self), number, done: false }
+        ReplySlot { outbox: Arc::clone(self), number, done: false, charge: None }
+    }
+
+    /// As [`Outbox::reserve`], for a request whose bytes stay charged until it is answered.
+    #[must_use]
+    pub fn reserve_charged(self: &Arc<Outbox>, charge: Charge) -> ReplySlot {
+        let mut slot = self.reserve();
+        slot.charge = Some(charge);
+        slot
     }
 
     /// Requests that have no written answer yet.
@@ -126,6 +138,17 @@ impl Outbox {
         drop(inner);
         self.freed.notify_one();
         self.writable.notify_one();
+        self.gone.notify_waiters();
+    }
+
+    /// Waits until [`Outbox::close`] was called.
+    async fn gone(&self) {
+        let gone = self.gone.notified();
+        tokio::pin!(gone);
+        gone.as_mut().enable();
+        if !self.is_closed() {
+            gone.await;
+        }
     }
 
     /// Whether [`Outbox::close`] was called.
@@ -161,9 +184,16 @@ pub struct ReplySlot {
     outbox: Arc<Outbox>,
     number: u64,
     done: bool,
+    /// What the request's bytes cost, given back when this is dropped.
+    charge: Option<Charge>,
 }
 
 impl ReplySlot {
+    /// Waits until nobody is there any more to get the answer.
+    pub async fn unwanted(&self) {
+        self.outbox.gone().await;
+    }
+
     /// Answers with a whole frame, length prefix included.
     pub fn write(mut self, frame: Bytes) {
         self.settle(Outcome::Write(frame));
