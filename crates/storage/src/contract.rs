@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use bytes::{BufMut, Bytes, BytesMut};
 use pagemark_core::partition::SequenceVerdict;
 use pagemark_wire::records::BatchHeader;
-use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, TopicId};
+use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, ProducerId, TopicId};
 use uuid::Uuid;
 
 use crate::engine::{
@@ -189,7 +189,7 @@ pub fn refuses_a_wrong_base(fresh: Fresh<'_>) {
     assert_eq!(engine.extent(partition(1, 0)).expect("known").log_end, Offset(1));
 }
 
-/// Opening with a higher epoch fences the one before; partitions of others are out of reach.
+/// Opening with a higher epoch fences the one before and keeps the shard's partitions; those of other shards are out of reach.
 pub fn fences_older_epochs(fresh: Fresh<'_>) {
     let engine = opened(fresh, 2);
     let (mine, other) = (partition(1, 0), partition(1, 1));
@@ -197,7 +197,7 @@ pub fn fences_older_epochs(fresh: Fresh<'_>) {
     engine.open(SHARD, ShardEpoch(2), &[mine]).expect("a higher epoch");
     let append = |epoch, key| engine.append(SHARD, epoch, vec![single(key, TestBatch::at(0))]);
     assert_eq!(append(EPOCH, mine), Err(EngineError::Fenced));
-    assert_eq!(append(ShardEpoch(2), other), Err(EngineError::Fenced), "it was not opened again");
+    append(ShardEpoch(2), other).expect("what was opened in the shard before stays in it");
     assert_eq!(append(ShardEpoch(3), mine), Err(EngineError::Fenced), "nobody opened this epoch");
     append(ShardEpoch(2), mine).expect("the owner");
     engine.open(ShardId(9), EPOCH, &[mine]).expect("another shard takes it over");
@@ -333,6 +333,11 @@ pub fn remembers_producers_and_epochs(fresh: Fresh<'_>) {
     );
     assert_eq!(opened[0].epochs.len(), 1);
     assert_eq!(opened[0].quarantined, None);
+    let forget = |epoch| engine.forget_producers(SHARD, ShardEpoch(epoch), partition(1, 0), &[ProducerId(5)]);
+    assert_eq!(forget(1), Err(EngineError::Fenced));
+    assert_eq!(forget(2), Ok(()));
+    let opened = engine.open(SHARD, ShardEpoch(3), &[partition(1, 0)]).expect("known");
+    assert_eq!(opened[0].producers.iter().len(), 0, "R-35");
 }
 
 /// All conditions hold and all changes are made, or none.

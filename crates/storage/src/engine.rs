@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pagemark_core::partition::ProducerTable;
-use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, TopicId};
+use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicId};
 
 /// Position in an engine's order of writes: the n-th write ever, from 1. 0 means "before everything".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -165,7 +165,9 @@ pub trait LogStore: Send + Sync {
     /// [`EngineError::Stopped`].
     fn create(&self, topic: TopicId, partitions: u32, first_epoch: LeaderEpoch) -> Result<Ticket, EngineError>;
 
-    /// Becomes the sole writer of these partitions. Opening again with a higher epoch fences the one before.
+    /// Becomes the sole writer of the shard and of these partitions, which belong to it from now on, together with those that
+    /// were opened in it before. Opening again with a higher epoch fences the one before; so an owner takes in further
+    /// partitions by opening those alone under its next epoch.
     ///
     /// # Errors
     /// [`EngineError::Fenced`] if the epoch is not higher than the last; [`EngineError::UnknownPartition`].
@@ -177,7 +179,7 @@ pub trait LogStore: Send + Sync {
     ) -> Result<Vec<OpenedPartition>, EngineError>;
 
     /// Accepts groups in order. Either all of them are accepted and get one ticket, or none. Nothing is durable yet.
-    /// Partitions must have been opened in this shard with this epoch.
+    /// Partitions must have been opened in this shard, and the epoch must be its last.
     ///
     /// # Errors
     /// Any but `Io`; after an error nothing of the call was taken.
@@ -208,6 +210,19 @@ pub trait LogStore: Send + Sync {
     /// # Errors
     /// [`EngineError::UnknownPartition`].
     fn extent(&self, partition: PartitionKey) -> Result<Extent, EngineError>;
+
+    /// Forgets producers that the owner has forgotten, so that checkpoints do not carry them for ever. Not logged: a
+    /// crash may bring them back, which only means that they are remembered a little longer.
+    ///
+    /// # Errors
+    /// [`EngineError::Fenced`], [`EngineError::UnknownPartition`].
+    fn forget_producers(
+        &self,
+        shard: ShardId,
+        epoch: ShardEpoch,
+        partition: PartitionKey,
+        producers: &[ProducerId],
+    ) -> Result<(), EngineError>;
 
     /// Every topic that has partitions here, with their number, by id.
     fn topics(&self) -> Vec<(TopicId, u32)>;

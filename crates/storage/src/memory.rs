@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, TopicId};
+use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicId};
 
 use crate::engine::{
     AtomicGroup, Compare, Engine, EngineError, Extent, Locate, LogStore, Lsn, MetaStore, OpenedPartition, Progress,
@@ -117,7 +117,7 @@ impl State {
 
     fn append(&mut self, shard: ShardId, epoch: ShardEpoch, groups: Vec<AtomicGroup>) -> Result<Ticket, EngineError> {
         self.owners.check(shard, epoch)?;
-        let headers = judge(&self.fold, (shard, epoch), groups.iter().flat_map(|g| &g.0))?;
+        let headers = judge(&self.fold, shard, groups.iter().flat_map(|g| &g.0))?;
         for group in &groups {
             let bytes = group.0.iter().map(|a| a.batch.len()).sum();
             if bytes > MAX_GROUP_BYTES {
@@ -186,6 +186,17 @@ impl LogStore for MemoryEngine {
     fn extent(&self, key: PartitionKey) -> Result<Extent, EngineError> {
         let state = self.state();
         Ok(state.fold.partition(key)?.extent(state.durable))
+    }
+
+    fn forget_producers(
+        &self,
+        shard: ShardId,
+        epoch: ShardEpoch,
+        partition: PartitionKey,
+        producers: &[ProducerId],
+    ) -> Result<(), EngineError> {
+        let State { owners, fold, .. } = &mut *self.state();
+        owners.forget_producers(fold, (shard, epoch), partition, producers)
     }
 
     fn topics(&self) -> Vec<(TopicId, u32)> {

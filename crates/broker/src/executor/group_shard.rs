@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: when any of it happens (`groups`, `turn`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +20,10 @@ use crate::partitions::Partition;
 
 /// Bytes of log read in one turn while loading, so that a long load does not keep other shards waiting.
 const LOAD_SLICE_BYTES: usize = 1 << 20;
+
+/// Batches are split beyond so many bytes of keys and values: more than core lets one request write, and well below what a
+/// log record can hold.
+const BATCH_SPLIT_BYTES: usize = 9 << 20;
 
 /// How far a shard has come.
 #[derive(Debug)]
@@ -49,10 +53,10 @@ pub(super) struct OwnedGroupShard {
     /// Answers given, by the end that the log must be durable to.
     held: BTreeMap<Offset, Vec<(GroupAnswer, Answer)>>,
     /// End of what was decided, appended or about to be.
-    pub appended_end: Offset,
+    appended_end: Offset,
     durable_end: Offset,
-    /// Since when something is waiting for the disk (G-9).
-    pub outstanding_since: Option<MonoMs>,
+    /// Appends on their way to the disk: the end of each and when it was handed over, oldest first.
+    in_flight: VecDeque<(Offset, MonoMs)>,
     /// When the core wants to be called.
     pub deadline: Option<MonoMs>,
 }
@@ -75,15 +79,16 @@ impl OwnedGroupShard {
             held: BTreeMap::new(),
             appended_end: end,
             durable_end: end,
-            outstanding_since: None,
+            in_flight: VecDeque::new(),
             deadline: None,
         }
     }
 
-    /// Replays the records of a decision and gives them back as one batch to append (O-18); replies that need not wait
-    /// leave, others are held. `state` is that of the shard's own partition.
-    pub fn take_in(&mut self, state: &mut PartitionState, effects: Effects, now: WallMs) -> Option<Bytes> {
-        let batch = (!effects.records.is_empty()).then(|| self.append(state, &effects.records, now));
+    /// Replays the records of a decision and gives them back as batches to append; replies that need not wait leave, others
+    /// are held. `state` is that of the shard's own partition. What one request writes is one batch (O-18): core keeps it
+    /// below the size at which batches are split here.
+    pub fn take_in(&mut self, state: &mut PartitionState, effects: Effects, now: WallMs) -> Vec<Bytes> {
+        let batches = split(&effects.records).map(|records| self.append(state, records, now)).collect();
         for reply in effects.replies {
             let Some(answer) = self.parked.remove(&reply.to) else {
                 tracing::error!(shard = self.number, "a group shard answered twice, or somebody who did not ask");
@@ -101,7 +106,7 @@ impl OwnedGroupShard {
             }
         }
         self.deadline = self.core.next_deadline();
-        batch
+        batches
     }
 
     fn append(&mut self, state: &mut PartitionState, records: &[CoordinatorRecord], now: WallMs) -> Bytes {
@@ -133,9 +138,20 @@ impl OwnedGroupShard {
         for (answer, text) in std::mem::replace(&mut self.held, later).into_values().flatten() {
             answer(text);
         }
-        if self.durable_end >= self.appended_end {
-            self.outstanding_since = None;
+        while self.in_flight.front().is_some_and(|(end, _)| *end <= self.durable_end) {
+            self.in_flight.pop_front();
         }
+    }
+
+    /// Everything appended was handed to the engine. Gives the end that it will be durable to.
+    pub fn handed_over(&mut self, now: MonoMs) -> Offset {
+        self.in_flight.push_back((self.appended_end, now));
+        self.appended_end
+    }
+
+    /// Since when the oldest append on its way is waiting for the disk (G-9).
+    pub fn outstanding_since(&self) -> Option<MonoMs> {
+        self.in_flight.front().map(|(_, since)| *since)
     }
 
     /// The log cannot be written or read: everybody who waits gets this error, and so does everybody who comes.
@@ -199,5 +215,34 @@ impl OwnedGroupShard {
             }
         }
         Ok(header.next_offset())
+    }
+}
+
+/// Cuts records into runs of at most [`BATCH_SPLIT_BYTES`] of keys and values, or one record.
+fn split(records: &[CoordinatorRecord]) -> impl Iterator<Item = &[CoordinatorRecord]> {
+    let mut bytes = 0;
+    records.chunk_by(move |record, next| {
+        let size = |r: &CoordinatorRecord| r.key.len() + r.value.as_ref().map_or(0, Bytes::len);
+        bytes += size(record);
+        let together = bytes + size(next) <= BATCH_SPLIT_BYTES;
+        if !together {
+            bytes = 0;
+        }
+        together
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_tombstones_are_split_and_what_one_request_writes_is_not_o_18() {
+        let record = |bytes: usize| CoordinatorRecord { key: Bytes::from(vec![0; bytes]), value: None };
+        let one_request = vec![record(1 << 20); 8];
+        assert_eq!(split(&one_request).count(), 1);
+        let sizes: Vec<usize> = split(&vec![record(1 << 20); 25]).map(<[_]>::len).collect();
+        assert_eq!(sizes, [9, 9, 7]);
+        assert_eq!(split(&[]).count(), 0);
     }
 }

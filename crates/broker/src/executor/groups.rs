@@ -11,7 +11,7 @@ use pagemark_wire::types::{Offset, TopicId};
 use tokio::sync::oneshot;
 
 use super::group_shard::{OwnedGroupShard, Phase};
-use super::turn::{Executor, Pending};
+use super::turn::{Executor, OwnedPartition, Pending};
 
 /// An append outstanding for longer is a stall: nobody is expired then (G-9).
 const STALL_MS: u64 = 1_000;
@@ -51,8 +51,8 @@ impl Executor {
     /// Appends and replays the records of a decision and sends its replies, or keeps them until they are durable.
     pub(super) fn carry_out(&mut self, number: u32, effects: Effects) {
         let Some(shard) = self.group_shards.get_mut(&number) else { return };
-        let Some(state) = self.partitions.get_mut(&shard.partition.key) else { return };
-        if let Some(batch) = shard.take_in(state, effects, self.now.wall) {
+        let Some(OwnedPartition { state, .. }) = self.partitions.get_mut(&shard.partition.key) else { return };
+        for batch in shard.take_in(state, effects, self.now.wall) {
             let partition = shard.partition.key;
             self.turn.append(shard.partition.shard, Append { partition, batch });
         }
@@ -63,8 +63,7 @@ impl Executor {
         let Some(group_shard) = self.group_shards.get_mut(&shard.0) else { return };
         match appended {
             Ok(lsn) => {
-                let end = group_shard.appended_end;
-                group_shard.outstanding_since.get_or_insert(self.now.mono);
+                let end = group_shard.handed_over(self.now.mono);
                 self.pending.push_back(Pending::group(*lsn, shard.0, end));
             }
             Err(_) => group_shard.give_up(ErrorCode::CoordinatorNotAvailable),
@@ -85,7 +84,7 @@ impl Executor {
         let due: Vec<u32> = self.group_shards.iter().filter(|(_, s)| s.is_due(now)).map(|(n, _)| *n).collect();
         for number in due {
             let Some(shard) = self.group_shards.get_mut(&number) else { continue };
-            let stalled = shard.outstanding_since.is_some_and(|since| now.0.saturating_sub(since.0) > STALL_MS);
+            let stalled = shard.outstanding_since().is_some_and(|since| now.0.saturating_sub(since.0) > STALL_MS);
             let effects = shard.core.on_deadline(self.now, stalled);
             self.carry_out(number, effects);
         }

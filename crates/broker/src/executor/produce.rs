@@ -12,7 +12,7 @@ use pagemark_wire::ErrorCode;
 use pagemark_wire::records::{BatchError, BatchHeader, Stamp, Walked, stamp};
 use pagemark_wire::types::{Offset, PartitionKey};
 
-use super::turn::{Executor, Pending};
+use super::turn::{Executor, OwnedPartition, Pending};
 use crate::partitions::Partition;
 
 /// One batch on its way into one partition.
@@ -66,7 +66,7 @@ impl Executor {
     /// Decides about one batch; what is to be appended or waited for goes into the turn.
     pub(super) fn produce(&mut self, work: ProduceWork) {
         let now_ms = self.now.wall.0;
-        let Some(state) = self.partitions.get_mut(&work.partition.key) else {
+        let Some(OwnedPartition { state, .. }) = self.partitions.get_mut(&work.partition.key) else {
             return work.answer.settle(self.not_owned(&work.partition));
         };
         if let Some(why) = work.partition.quarantined() {

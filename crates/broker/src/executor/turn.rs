@@ -81,6 +81,12 @@ impl Turn {
     }
 }
 
+/// A partition in the hands of its executor.
+pub(super) struct OwnedPartition {
+    pub partition: Arc<Partition>,
+    pub state: PartitionState,
+}
+
 /// One executor.
 pub(super) struct Executor {
     mailbox: Arc<Mailbox<Work>>,
@@ -94,7 +100,7 @@ pub(super) struct Executor {
     next_sweep: MonoMs,
     /// Both clocks as read at the start of the turn.
     pub now: Now,
-    pub partitions: HashMap<PartitionKey, PartitionState>,
+    pub partitions: HashMap<PartitionKey, OwnedPartition>,
     epochs: HashMap<ShardId, ShardEpoch>,
     pub group_shards: BTreeMap<u32, OwnedGroupShard>,
     pub next_reply: u64,
@@ -212,13 +218,12 @@ impl Executor {
                 partition.set_opened(&opened);
                 let epoch = partition.leader_epoch();
                 if shard.0 < self.group_shard_count {
-                    let settings = Arc::clone(&self.group_settings);
-                    let group_shard =
-                        OwnedGroupShard::new(shard.0, partition, settings, opened.log_start, opened.log_end);
+                    let (settings, log) = (Arc::clone(&self.group_settings), Arc::clone(&partition));
+                    let group_shard = OwnedGroupShard::new(shard.0, log, settings, opened.log_start, opened.log_end);
                     self.group_shards.insert(shard.0, group_shard);
                 }
                 let state = PartitionState::opened(opened.log_end, epoch, opened.producers, self.now.wall);
-                self.partitions.insert(opened.partition, state);
+                self.partitions.insert(opened.partition, OwnedPartition { partition, state });
             }
         }
         Ok(())
@@ -264,11 +269,10 @@ impl Executor {
             return;
         }
         self.next_sweep = self.now.mono.plus(SWEEP_MS);
-        for (key, state) in &mut self.partitions {
+        for (key, OwnedPartition { partition, state }) in &mut self.partitions {
             let forgotten = state.expire(self.now.wall, self.producer_id_expiration_ms);
-            let Some((shard, epoch)) = self.shards.get(key).and_then(|s| Some((*s, *self.epochs.get(s)?))) else {
-                continue;
-            };
+            let shard = partition.shard;
+            let Some(epoch) = self.epochs.get(&shard).copied().filter(|_| !forgotten.is_empty()) else { continue };
             if let Err(error) = self.engine.forget_producers(shard, epoch, *key, &forgotten) {
                 tracing::warn!(partition = %key, %error, "silent producers stay in the engine's memory");
             }
@@ -281,13 +285,8 @@ impl Executor {
         if shard.0 < self.group_shard_count {
             return;
         }
-        let view = self.registry.view();
-        let lost: Vec<Arc<Partition>> = view
-            .iter()
-            .flat_map(|t| t.partitions.iter())
-            .filter(|p| p.shard == shard && self.partitions.contains_key(&p.key))
-            .cloned()
-            .collect();
+        let of_shard = self.partitions.values().filter(|owned| owned.partition.shard == shard);
+        let lost: Vec<Arc<Partition>> = of_shard.map(|owned| Arc::clone(&owned.partition)).collect();
         lost.iter().for_each(|p| drop(self.partitions.remove(&p.key)));
         if let Err(error) = self.own(lost) {
             tracing::error!(shard = shard.0, %error, "the shard cannot be opened again");

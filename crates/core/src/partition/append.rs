@@ -143,17 +143,17 @@ impl PartitionState {
         }
     }
 
-    /// Forgets producers that have written nothing for `expiration_ms`. To be called every ten minutes or so.
-    pub fn expire(&mut self, now: WallMs, expiration_ms: i64) {
+    /// Forgets producers that have written nothing for `expiration_ms` and says which. To be called every ten minutes
+    /// or so.
+    pub fn expire(&mut self, now: WallMs, expiration_ms: i64) -> Vec<ProducerId> {
         let before = WallMs(now.0.saturating_sub(expiration_ms));
-        let producers = &mut self.producers;
-        self.last_write.retain(|id, last_write| {
-            let keep = *last_write >= before;
-            if !keep {
-                producers.forget(*id);
-            }
-            keep
-        });
+        let silent = self.last_write.iter().filter(|(_, last_write)| **last_write < before);
+        let forgotten: Vec<ProducerId> = silent.map(|(id, _)| *id).collect();
+        for id in &forgotten {
+            self.last_write.remove(id);
+            self.producers.forget(*id);
+        }
+        forgotten
     }
 }
 

@@ -35,14 +35,6 @@ pub struct ProducerEntry {
     pub batches: VecDeque<BatchSpan>,
 }
 
-impl ProducerEntry {
-    /// Timestamp of the newest batch; expiry counts from it.
-    #[must_use]
-    pub fn last_timestamp_ms(&self) -> i64 {
-        self.batches.back().map_or(i64::MIN, |b| b.timestamp_ms)
-    }
-}
-
 /// What a batch of an idempotent producer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SequenceVerdict {
@@ -130,12 +122,6 @@ impl ProducerTable {
     /// Forgets one producer; its next batch may have any sequence number.
     pub fn forget(&mut self, id: ProducerId) {
         self.producers.remove(&id);
-    }
-
-    /// Forgets producers whose batches all have timestamps before `before_ms`, milliseconds since 1970. Timestamps are the
-    /// producers' own: whoever has a clock expires by the time of the write instead (R-35, `PartitionState::expire`).
-    pub fn expire(&mut self, before_ms: i64) {
-        self.producers.retain(|_, entry| entry.last_timestamp_ms() >= before_ms);
     }
 
     /// All producers with what is remembered of them, by id.

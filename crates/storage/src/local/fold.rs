@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pagemark_core::partition::ProducerTable;
 use pagemark_wire::records::{BATCH_HEADER_LEN, BatchHeader};
-use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex as Index, PartitionKey, TopicId};
+use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex as Index, PartitionKey, ProducerId, TopicId};
 
 use super::index::{BatchEntry, PartitionIndex};
 use super::meta::KeyedState;
@@ -24,8 +24,8 @@ pub(crate) struct Partition {
     pub producers: ProducerTable,
     pub quarantined: Option<Arc<str>>,
     pub index: PartitionIndex,
-    /// Who may append. Not stored: a restart has no owners.
-    pub owner: Option<(ShardId, ShardEpoch)>,
+    /// The shard whose owner may append. Not stored: a restart has no owners.
+    pub owner: Option<ShardId>,
 }
 
 impl Partition {
@@ -172,9 +172,26 @@ impl Owners {
         let opened = opened?;
         self.epochs.insert(shard, epoch);
         for key in partitions {
-            fold.partition_mut(*key)?.owner = Some((shard, epoch));
+            fold.partition_mut(*key)?.owner = Some(shard);
         }
         Ok(opened)
+    }
+
+    /// Forgets producers of a partition of this owner.
+    pub(crate) fn forget_producers(
+        &self,
+        fold: &mut Fold,
+        (shard, epoch): (ShardId, ShardEpoch),
+        key: PartitionKey,
+        producers: &[ProducerId],
+    ) -> Result<(), EngineError> {
+        self.check(shard, epoch)?;
+        let partition = fold.partition_mut(key)?;
+        if partition.owner != Some(shard) {
+            return Err(EngineError::Fenced);
+        }
+        producers.iter().for_each(|id| partition.producers.forget(*id));
+        Ok(())
     }
 
     /// Whether this is the shard's current owner.
@@ -187,7 +204,7 @@ impl Owners {
 /// Gives the headers, so that they are read once. Bytes that are no batch have no base offset: `WrongBase` with -1.
 pub(crate) fn judge<'a>(
     fold: &Fold,
-    owner: (ShardId, ShardEpoch),
+    owner: ShardId,
     appends: impl Iterator<Item = &'a crate::engine::Append>,
 ) -> Result<Vec<BatchHeader>, EngineError> {
     let mut ends: BTreeMap<PartitionKey, Offset> = BTreeMap::new();

@@ -272,7 +272,7 @@ impl Lane {
     ) -> Result<Ticket, EngineError> {
         self.accepting()?;
         self.owners.check(shard, epoch)?;
-        let headers = fold::judge(&self.fold, (shard, epoch), groups.iter().flat_map(|g| &g.0))?;
+        let headers = fold::judge(&self.fold, shard, groups.iter().flat_map(|g| &g.0))?;
         for group in groups {
             self.check_size(record::group_payload_len(group))?;
         }

@@ -31,7 +31,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, TopicId};
+use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicId};
 
 use crate::disk::{DirLock, Disk, FORMAT_VERSION, LockError, RealDisk};
 use crate::engine::{
@@ -233,6 +233,17 @@ impl LogStore for LocalEngine {
     fn extent(&self, partition: PartitionKey) -> Result<Extent, EngineError> {
         let lane = self.core.lane();
         Ok(lane.fold.partition(partition)?.extent(lane.durable))
+    }
+
+    fn forget_producers(
+        &self,
+        shard: ShardId,
+        epoch: ShardEpoch,
+        partition: PartitionKey,
+        producers: &[ProducerId],
+    ) -> Result<(), EngineError> {
+        let Lane { owners, fold, .. } = &mut *self.core.lane();
+        owners.forget_producers(fold, (shard, epoch), partition, producers)
     }
 
     fn topics(&self) -> Vec<(TopicId, u32)> {

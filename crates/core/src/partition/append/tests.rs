@@ -76,9 +76,10 @@ fn a_silent_producer_is_forgotten_by_our_clock_not_by_its_timestamps_r_35() {
     let mut state = state();
     let ancient = BatchHeader { max_timestamp_ms: 0, ..batch(7, 0, 0, 10) };
     assert_eq!(send(&mut state, &ancient), Ok(Offset(100)));
-    state.expire(WallMs(NOW.0 + DEFAULT_PRODUCER_EXPIRATION_MS), DEFAULT_PRODUCER_EXPIRATION_MS);
+    assert_eq!(state.expire(WallMs(NOW.0 + DEFAULT_PRODUCER_EXPIRATION_MS), DEFAULT_PRODUCER_EXPIRATION_MS), []);
     assert!(matches!(state.judge(&ancient), AppendVerdict::Duplicate { .. }), "one day later it is still known");
-    state.expire(WallMs(NOW.0 + DEFAULT_PRODUCER_EXPIRATION_MS + 1), DEFAULT_PRODUCER_EXPIRATION_MS);
+    let forgotten = state.expire(WallMs(NOW.0 + DEFAULT_PRODUCER_EXPIRATION_MS + 1), DEFAULT_PRODUCER_EXPIRATION_MS);
+    assert_eq!(forgotten, [ProducerId(7)]);
     assert_eq!(state.judge(&batch(7, 0, 55, 1)), AppendVerdict::Append { base_offset: Offset(110) }, "R-33");
     assert_eq!(state.producers().iter().len(), 0);
 }
@@ -89,7 +90,7 @@ fn a_restart_remembers_producers_and_counts_their_day_anew_r_36() {
     assert_eq!(send(&mut before, &batch(7, 0, 0, 10)), Ok(Offset(100)));
     let much_later = WallMs(NOW.0 + 10 * DEFAULT_PRODUCER_EXPIRATION_MS);
     let mut after = PartitionState::opened(before.log_end(), LeaderEpoch(4), before.producers().clone(), much_later);
-    after.expire(much_later, DEFAULT_PRODUCER_EXPIRATION_MS);
+    assert_eq!(after.expire(much_later, DEFAULT_PRODUCER_EXPIRATION_MS), []);
     assert!(matches!(after.judge(&batch(7, 0, 0, 10)), AppendVerdict::Duplicate { base_offset: Offset(100), .. }));
 }
 

@@ -108,14 +108,6 @@ fn a_duplicate_is_seen_before_its_sequence_is_judged_r_34() {
 }
 
 #[test]
-fn producers_are_forgotten_by_the_newest_timestamp_they_wrote_r_35() {
-    let at = |producer, max_timestamp_ms| BatchHeader { max_timestamp_ms, ..batch(producer, 0, 0, 1) };
-    let mut table = table(&[at(7, 100), at(8, 200)]);
-    table.expire(101);
-    assert_eq!(table.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [8]);
-}
-
-#[test]
 fn what_is_saved_and_put_back_is_what_was_there_r_36() {
     let table = table(&[batch(7, 0, 0, 10), batch(8, 3, 4, 1), plain(3), batch(7, 0, 10, 10)]);
     let mut restored = ProducerTable::default();

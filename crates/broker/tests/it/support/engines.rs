@@ -1,0 +1,115 @@
+//! An engine whose reads of one partition stand still until they are let go: a load that takes as long as a test wants.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use pagemark_storage::engine::*;
+use pagemark_wire::records::BatchHeader;
+use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicId};
+
+/// Gives the batches of every log one by one, and while held back never the last of them: instead of it the first one comes
+/// again, which a load takes in without getting any further.
+pub struct SlowReads {
+    inner: Arc<dyn Engine>,
+    held: AtomicBool,
+}
+
+impl SlowReads {
+    pub fn over(inner: Arc<dyn Engine>) -> Arc<SlowReads> {
+        Arc::new(SlowReads { inner, held: AtomicBool::new(true) })
+    }
+
+    /// From now on reads get to the end.
+    pub fn let_go(&self) {
+        self.held.store(false, Ordering::SeqCst);
+    }
+}
+
+impl LogStore for SlowReads {
+    fn create(&self, topic: TopicId, partitions: u32, first_epoch: LeaderEpoch) -> Result<Ticket, EngineError> {
+        self.inner.create(topic, partitions, first_epoch)
+    }
+
+    fn open(
+        &self,
+        shard: ShardId,
+        epoch: ShardEpoch,
+        partitions: &[PartitionKey],
+    ) -> Result<Vec<OpenedPartition>, EngineError> {
+        self.inner.open(shard, epoch, partitions)
+    }
+
+    fn append(&self, shard: ShardId, epoch: ShardEpoch, groups: Vec<AtomicGroup>) -> Result<Ticket, EngineError> {
+        self.inner.append(shard, epoch, groups)
+    }
+
+    fn read(&self, key: PartitionKey, from: Offset, _: usize, bound: Offset) -> Result<ReadSlice, EngineError> {
+        let slice = self.inner.read(key, from, 1, bound)?;
+        let is_last = |batch: &Bytes| BatchHeader::parse(batch).expect("a stored batch").next_offset() >= bound;
+        match slice.batches.last() {
+            Some(batch) if self.held.load(Ordering::SeqCst) && is_last(batch) => {
+                self.inner.read(key, Offset(0), 1, bound)
+            }
+            _ => Ok(slice),
+        }
+    }
+
+    fn locate(&self, partition: PartitionKey, what: Locate, bound: Offset) -> Result<Option<Bytes>, EngineError> {
+        self.inner.locate(partition, what, bound)
+    }
+
+    fn extent(&self, partition: PartitionKey) -> Result<Extent, EngineError> {
+        self.inner.extent(partition)
+    }
+
+    fn forget_producers(
+        &self,
+        shard: ShardId,
+        epoch: ShardEpoch,
+        partition: PartitionKey,
+        producers: &[ProducerId],
+    ) -> Result<(), EngineError> {
+        self.inner.forget_producers(shard, epoch, partition, producers)
+    }
+
+    fn topics(&self) -> Vec<(TopicId, u32)> {
+        self.inner.topics()
+    }
+
+    fn delete(&self, topic: TopicId) -> Result<Ticket, EngineError> {
+        self.inner.delete(topic)
+    }
+
+    fn progress(&self) -> Progress {
+        self.inner.progress()
+    }
+
+    fn watch(&self, listener: Arc<dyn ProgressListener>) {
+        self.inner.watch(listener);
+    }
+}
+
+impl MetaStore for SlowReads {
+    fn get(&self, key: &str) -> Option<Versioned> {
+        self.inner.get(key)
+    }
+
+    fn scan(&self, prefix: &str) -> Vec<(String, Versioned)> {
+        self.inner.scan(prefix)
+    }
+
+    fn txn(&self, compares: &[Compare], writes: Vec<Write>) -> Result<TxnOutcome, EngineError> {
+        self.inner.txn(compares, writes)
+    }
+
+    fn reserve_ids(&self, counter: &str, count: u32) -> Result<(i64, Ticket), EngineError> {
+        self.inner.reserve_ids(counter, count)
+    }
+}
+
+impl Engine for SlowReads {
+    fn close(&self) -> Result<(), EngineError> {
+        self.inner.close()
+    }
+}
