@@ -85,7 +85,7 @@ pub struct Limits {
 pub fn explore_seed(seed: u64, limits: Limits, planted: Option<PlantedBug>) -> Report {
     let finished = run(&Plan::of(seed, planted));
     let mut report = begin_report(seed, &finished);
-    let points = sample(seed, finished.points.len() as u64, limits.points);
+    let points = choose(seed, finished.points.len() as u64, limits.points, &finished.faults);
     for point in points {
         if report.failures.len() >= limits.failures {
             break;
@@ -124,6 +124,23 @@ fn begin_report(seed: u64, finished: &Run) -> Report {
     }
 }
 
+/// I/Os after a fault in which its consequences are most likely to show: until the next checkpoint covers them.
+const AFTER_FAULT: u64 = 80;
+
+/// Numbers of crash points: spread over the run, and up to half of them soon after a fault, if there was one.
+fn choose(seed: u64, available: u64, wanted: u64, faults: &[u64]) -> Vec<u64> {
+    if available <= wanted || faults.is_empty() {
+        return sample(seed, available, wanted);
+    }
+    let near: Vec<u64> = (0..available).filter(|p| faults.iter().any(|f| *f <= *p && *p < f + AFTER_FAULT)).collect();
+    let of_near = sample(seed, near.len() as u64, wanted / 2);
+    let mut chosen: Vec<u64> = of_near.iter().map(|index| near[*index as usize]).collect();
+    chosen.extend(sample(seed, available, wanted - chosen.len() as u64));
+    chosen.sort_unstable();
+    chosen.dedup();
+    chosen
+}
+
 /// Numbers of crash points, evenly spread with a random offset each; all if there are no more than asked for.
 fn sample(seed: u64, available: u64, wanted: u64) -> Vec<u64> {
     if available <= wanted {
@@ -149,5 +166,13 @@ mod tests {
         assert!(points.windows(2).all(|w| w[0] < w[1]));
         assert!(points[0] < 10 && points[99] >= 990);
         assert_eq!(sample(1, 5, 100), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_run_with_a_fault_is_crashed_more_often_soon_after_it() {
+        let near = |points: &[u64]| points.iter().filter(|p| (700..780).contains(*p)).count();
+        let points = choose(1, 1_000, 100, &[700]);
+        assert!(points.windows(2).all(|w| w[0] < w[1]) && points.len() > 90);
+        assert!(near(&points) >= 50 && near(&choose(1, 1_000, 100, &[])) < 10);
     }
 }

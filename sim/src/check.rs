@@ -4,6 +4,9 @@
 //! what was acknowledged or read (proof: no loss, no resurrection, order, atomic groups, invariant 1). The kinds of
 //! [`Violation`] only say in which way it is broken. Deliberately not here: opening, crashing, replaying.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -121,19 +124,22 @@ fn find_prefix(view: &View<'_>, seen: &Observed) -> Option<usize> {
 }
 
 fn equals(model: &Model, seen: &Observed) -> bool {
-    let facts = seen.meta.len() == model.meta.len()
-        && seen.meta.iter().zip(&model.meta).all(|((key, value), (expected_key, expected))| {
-            key == expected_key
-                && value.value == expected.value
-                && expected.revision.is_none_or(|revision| revision == value.revision)
-        });
     let none = Vec::new();
-    facts
+    equal_facts(model, seen)
         && seen.topics == model.topics
         && seen.partitions.iter().all(|(key, partition)| {
             let expected = model.logs.get(key).unwrap_or(&none);
             // Newest first: two logs that differ mostly differ there.
             partition.batches.len() == expected.len() && partition.batches.iter().rev().eq(expected.iter().rev())
+        })
+}
+
+fn equal_facts(model: &Model, seen: &Observed) -> bool {
+    seen.meta.len() == model.meta.len()
+        && seen.meta.iter().zip(&model.meta).all(|((key, value), (expected_key, expected))| {
+            key == expected_key
+                && value.value == expected.value
+                && expected.revision.is_none_or(|revision| revision == value.revision)
         })
 }
 
@@ -207,6 +213,11 @@ fn lost(view: &View<'_>, owed: &Model, seen: &Observed) -> Option<Violation> {
     };
     if let Some(topic) = owed.topics.keys().find(|topic| !seen.topics.contains_key(topic) && !deletable(topic)) {
         return Some(violation(Kind::FactLost, format!("topic {topic} is gone")));
+    }
+    let facts_of = |prefix: usize| equal_facts(&view.model(prefix), seen);
+    if !(view.required()..=view.alive.len()).any(facts_of) && (0..view.required()).any(facts_of) {
+        let shown: Vec<_> = seen.meta.iter().map(|(key, value)| (key, value.revision)).collect();
+        return Some(violation(Kind::FactLost, format!("the facts {shown:?} are those of an earlier time")));
     }
     None
 }

@@ -133,7 +133,7 @@ impl Story<'_> {
         self.goes_on(rig, seen)
     }
 
-    /// Recovery is interrupted at any of its I/Os, once or twice, by a kill or by a power cut.
+    /// Recovery is interrupted at any of its I/Os, once or twice, by a kill, a power cut or a call that fails.
     fn interrupted(&mut self, point: &CrashPoint) -> Result<(), Violation> {
         let mut state = point.before.clone();
         state.apply_partially(&point.op, &mut self.rng);
@@ -144,8 +144,14 @@ impl Story<'_> {
                 self.open(whole.clone())?;
                 whole.counts().ios
             };
-            let crash = Fault { from_io: self.rng.below(ios.max(1)), kind: FaultKind::Crash };
-            let disk = self.disk(state, vec![crash]);
+            let kind = match self.rng.below(6) {
+                0 => FaultKind::SyncError,
+                1 => FaultKind::DirSyncError,
+                2 => FaultKind::WriteError,
+                _ => FaultKind::Crash,
+            };
+            let fault = Fault { from_io: self.rng.below(ios.max(1)), kind };
+            let disk = self.disk(state, vec![fault]);
             self.effort.interrupted += 1;
             self.effort.opens += 1;
             let options = tiny_options(self.incarnation, self.planted);

@@ -9,9 +9,11 @@ use super::state::{DiskState, Op};
 pub enum FaultKind {
     /// The process or machine dies within the call: it is done in part, and every later call fails.
     Crash,
-    /// A `sync_data` or `sync_dir` fails with EIO: part of what was pending reached the medium, and the rest counts as
-    /// written from now on, so that another sync would succeed without it.
+    /// A `sync_data` fails with EIO: part of what was pending reached the medium, and the rest counts as written from now
+    /// on, so that another sync would succeed without it.
     SyncError,
+    /// A `sync_dir` fails in the same way.
+    DirSyncError,
     /// A write fails with EIO, done in part.
     WriteError,
     /// Calls that need space fail, up to the I/O numbered `until`.
@@ -37,7 +39,8 @@ pub(super) fn strike(faults: &mut Vec<Fault>, index: u64, op: &Op, state: &DiskS
         fault.from_io <= index
             && match fault.kind {
                 FaultKind::Crash => true,
-                FaultKind::SyncError => matches!(op, Op::Sync { .. } | Op::SyncDir(_)),
+                FaultKind::SyncError => matches!(op, Op::Sync { .. }),
+                FaultKind::DirSyncError => matches!(op, Op::SyncDir(_)),
                 FaultKind::WriteError => matches!(op, Op::Write { .. }),
                 FaultKind::DiskFull { .. } => state.needs_space(op),
             }

@@ -156,6 +156,19 @@ fn a_created_name_without_sync_dir_may_vanish_although_its_bytes_were_synced() {
 }
 
 #[test]
+fn a_name_whose_sync_dir_failed_may_vanish_although_a_retried_sync_dir_succeeds() {
+    let kept = |seed| {
+        let fault = Fault { from_io: 0, kind: FaultKind::DirSyncError };
+        let disk = SimDisk::with_faults(DiskState::new(), seed, vec![fault]);
+        disk.create("new").expect("empty disk");
+        disk.sync_dir("").expect_err("injected");
+        disk.sync_dir("").expect("nothing is left to write");
+        read(&after_cut(&disk.state(), 0), "new").is_some()
+    };
+    assert!((0..50).any(kept) && !(0..50).all(kept));
+}
+
+#[test]
 fn changes_of_names_are_kept_or_lost_each_on_its_own() {
     let disk = SimDisk::new(with_file(), 0);
     disk.create("b").expect("free name");

@@ -72,6 +72,8 @@ pub struct Run {
     pub oracle: Oracle,
     /// The disk at each I/O, and the I/O.
     pub points: Vec<CrashPoint>,
+    /// When a call was made to fail: the number of the I/O after it, or soon after.
+    pub faults: Vec<u64>,
     /// What was done.
     pub totals: Totals,
     /// A promise broken while nothing had crashed; the run ended there.
@@ -90,6 +92,7 @@ struct Workload {
     /// Which batch lies where, for judging reads.
     by_base: BTreeMap<(PartitionKey, Offset), usize>,
     points: Vec<CrashPoint>,
+    faults: Vec<u64>,
     totals: Totals,
 }
 
@@ -119,7 +122,8 @@ pub fn run(plan: &Plan) -> Run {
 
 impl Run {
     fn failed(violation: Violation) -> Run {
-        Run { oracle: Oracle::default(), points: Vec::new(), totals: Totals::default(), violation: Some(violation) }
+        let (oracle, totals) = (Oracle::default(), Totals::default());
+        Run { oracle, points: Vec::new(), faults: Vec::new(), totals, violation: Some(violation) }
     }
 }
 
@@ -136,6 +140,7 @@ impl Workload {
             ios_before: 0,
             by_base: BTreeMap::new(),
             points: Vec::new(),
+            faults: Vec::new(),
             totals: Totals::default(),
         })
     }
@@ -146,8 +151,12 @@ impl Workload {
 
     fn live(&mut self, life: Life) -> Result<(), Violation> {
         for _ in 0..life.steps {
+            let faults = self.rig.disk.counts().faults;
             self.step()?;
             self.note_progress();
+            if self.rig.disk.counts().faults > faults {
+                self.faults.push(self.now());
+            }
             if self.rig.engine.progress().failed.is_some() {
                 self.totals.failed_lives += 1;
                 return self.after_failure();
@@ -268,7 +277,7 @@ impl Workload {
     fn finish(mut self, violation: Option<Violation>) -> Run {
         self.points.append(&mut self.rig.disk.take_recording());
         self.totals.recycled_rounds = recycled_rounds(&self.points);
-        Run { oracle: self.oracle, points: self.points, totals: self.totals, violation }
+        Run { oracle: self.oracle, points: self.points, faults: self.faults, totals: self.totals, violation }
     }
 
     /// Asks the engine for something and notes both, the asking first: an I/O within the call may be where it all ends.

@@ -54,13 +54,13 @@ impl Plan {
     #[must_use]
     pub fn of(seed: u64, planted: Option<PlantedBug>) -> Plan {
         let mut rng = Rng::fork(seed, 1);
-        let count = 2 + rng.below(3) as u32;
         let faulty = rng.chance(1, 2);
+        let count = if faulty { 4 + rng.below(5) as u32 } else { 2 + rng.below(3) as u32 };
         let lives = (0..count)
             .map(|_| Life {
                 steps: STEPS / count,
                 end: [End::Clean, End::Kill, End::PowerCut][rng.index(3)],
-                fault: (faulty && rng.chance(2, 3)).then(|| fault(&mut rng, STEPS / count)),
+                fault: (faulty && rng.chance(5, 6)).then(|| fault(&mut rng, STEPS / count)),
             })
             .collect();
         Plan { seed, lives, background_1_in: [1, 1, 2, 2, 3, 6][rng.index(6)], settle_1_in: 3 + rng.below(12), planted }
@@ -69,9 +69,10 @@ impl Plan {
 
 fn fault(rng: &mut Rng, steps: u32) -> Fault {
     let from_io = 20 + rng.below(u64::from(steps));
-    let kind = match rng.below(4) {
-        0 | 1 => FaultKind::SyncError,
-        2 => FaultKind::WriteError,
+    let kind = match rng.below(8) {
+        0..4 => FaultKind::SyncError,
+        4 => FaultKind::DirSyncError,
+        5 => FaultKind::WriteError,
         _ => FaultKind::DiskFull { until: from_io + 5 + rng.below(60) },
     };
     Fault { from_io, kind }

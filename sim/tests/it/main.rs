@@ -1,0 +1,88 @@
+//! The crash explorer at work: a healthy engine keeps every promise at some hundred crash points, and every planted bug is
+//! caught. The long campaign is the binary's (`pagemark-sim crash`).
+
+use pagemark_sim::bugs::hunt;
+use pagemark_sim::campaign::{Limits, Report, explore_seed};
+use pagemark_sim::explore::IMAGES;
+use pagemark_sim::workload::{Plan, run};
+use pagemark_storage::planted::PlantedBug;
+
+#[test]
+fn a_healthy_engine_keeps_every_promise_at_every_crash_point_tried() {
+    let mut report = Report::default();
+    for seed in 1..=4 {
+        report.add(explore_seed(seed, Limits { points: 100, failures: 3 }, None));
+    }
+    let failures: Vec<String> = report.failures.iter().map(ToString::to_string).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(report.points >= 380 && report.effort.images == report.points * IMAGES);
+    assert!(report.effort.interrupted >= report.points, "each third image has its recovery interrupted");
+}
+
+#[test]
+fn a_run_does_enough_to_be_worth_crashing() {
+    let seeds: Vec<u64> = (1..=12).collect();
+    let totals: Vec<_> = seeds.iter().map(|seed| run(&Plan::of(*seed, None)).totals).collect();
+    for (seed, totals) in seeds.iter().zip(&totals) {
+        assert!(totals.checkpoints >= 2, "seed {seed}: {totals:?}");
+    }
+    let whole = totals.iter().filter(|totals| totals.failed_lives == 0);
+    let rounds: Vec<u64> = whole.map(|totals| totals.recycled_rounds).collect();
+    assert!(rounds.iter().filter(|rounds| **rounds >= 3).count() >= 3, "rounds through the log files: {rounds:?}");
+    let sum = |of: fn(&pagemark_sim::workload::Totals) -> u64| totals.iter().map(of).sum::<u64>();
+    assert!(sum(|t| t.deleted) > 20 && sum(|t| t.duplicates) > 100 && sum(|t| t.read) > 1_000);
+    assert!(sum(|t| t.resent) > 5, "restarts lose batches that their producers send again");
+    assert!(sum(|t| t.failed_lives) > 2, "faults end lives");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_to_the_last_byte() {
+    let once = run(&Plan::of(5, None));
+    let again = run(&Plan::of(5, None));
+    assert_eq!(once.totals, again.totals);
+    assert_eq!(once.points.len(), again.points.len());
+    for (number, (a, b)) in once.points.iter().zip(&again.points).enumerate().step_by(97) {
+        assert_eq!(a.before.contents(), b.before.contents(), "before I/O {number}");
+    }
+    let report = |seed| explore_seed(seed, Limits { points: 20, failures: 1 }, None);
+    assert_eq!(report(5).effort, report(5).effort);
+}
+
+/// Crash points within which a planted bug must show.
+const BUDGET: u64 = 2_000;
+
+fn is_caught(bug: PlantedBug) {
+    let hunt = hunt(Some(bug), BUDGET);
+    assert!(hunt.caught.is_some(), "{bug:?} was not caught at {} crash points", hunt.points);
+}
+
+macro_rules! each_is_caught {
+    ($($name:ident: $bug:ident,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                is_caught(PlantedBug::$bug);
+            }
+        )*
+
+        #[test]
+        fn no_planted_bug_is_without_a_test() {
+            assert_eq!(PlantedBug::ALL, [$(PlantedBug::$bug),*]);
+        }
+    };
+}
+
+each_is_caught! {
+    an_acknowledgement_before_the_sync_is_caught: AckBeforeSync,
+    a_directory_that_is_not_synced_is_caught: DirectoryNotSynced,
+    a_failed_sync_that_is_tried_again_is_caught: FailedSyncRetried,
+    a_torn_record_that_is_accepted_is_caught: TornRecordAccepted,
+    a_tail_that_is_shown_before_it_was_written_again_is_caught: TailExposedBeforeRewrite,
+    an_ignored_generation_is_caught: GenerationIgnored,
+    a_lost_duplicate_window_is_caught: DuplicateWindowLost,
+    appending_behind_the_cut_is_caught: AppendBehindCut,
+    a_log_file_freed_by_the_newest_checkpoint_is_caught: LogFreedByNewestCheckpoint,
+    a_pack_that_is_not_synced_is_caught: PackNotSynced,
+    a_checkpoint_that_does_not_wait_for_the_log_is_caught: CheckpointWithoutWaitingForDurable,
+    a_recycled_header_that_is_not_synced_is_caught: HeaderNotSyncedOnRecycle,
+}
