@@ -150,12 +150,12 @@ impl Executor {
             self.sweep_producers();
             self.hand_over();
             self.release();
-            if self.pending.is_empty() {
-                if let Some(done) = self.stopping.take() {
-                    self.end();
-                    let _ = done.send(());
-                    return;
-                }
+            if self.pending.is_empty()
+                && let Some(done) = self.stopping.take()
+            {
+                self.end();
+                let _ = done.send(());
+                return;
             }
         }
     }
@@ -303,6 +303,10 @@ impl Executor {
         if let Some(why) = progress.failed {
             for pending in std::mem::take(&mut self.pending) {
                 self.fail(pending.what, &why);
+            }
+            // Nothing that a group decides can become durable any more: nobody is to wait for it, or rely on it (G-3).
+            for shard in self.group_shards.values_mut().filter(|s| !matches!(s.phase, Phase::Broken)) {
+                shard.give_up(pagemark_wire::ErrorCode::CoordinatorNotAvailable);
             }
         }
     }

@@ -1,0 +1,127 @@
+//! Clients that announce much, send little, read nothing or stay for ever: others do not feel them (row 81, invariant 40).
+
+use pagemark_wire::messages::*;
+
+use crate::support::batches::{batch, batch_of_bytes};
+use crate::support::client::*;
+use crate::support::raw::{Raw, encoded, framed};
+use crate::support::{Rig, releasing, until};
+
+#[test]
+fn two_hundred_announcements_of_90_mib_cost_what_they_sent_and_a_good_client_is_served_row_81() {
+    let rig = Rig::memory();
+    let mut good = rig.client();
+    good.create("orders", 1, &[]);
+    let mut begun = (90i32 << 20).to_be_bytes().to_vec();
+    begun.extend_from_slice(&[0, 0, 0, 9, 0, 0, 0, 1]); // as if a Produce began
+    begun.resize(1024, 7);
+    let floods: Vec<Raw> = (0..200)
+        .map(|_| {
+            let mut raw = Raw::connect(rig.address);
+            raw.send(&begun);
+            raw
+        })
+        .collect();
+    let budget = &rig.broker().budget;
+    until("everything sent has arrived", || budget.used_bytes() >= 200 * 1024);
+    for i in 0..20 {
+        assert_eq!(good.produced("orders", 0, batch(&["value"])), i);
+    }
+    assert!(budget.used_bytes() < 300 * 1024, "{} bytes", budget.used_bytes());
+    drop(floods);
+    until("what was charged is given back", || budget.used_bytes() == 0);
+    until("the connections are gone", || {
+        rig.broker().metrics.connections.load(std::sync::atomic::Ordering::Relaxed) == 1
+    });
+}
+
+#[test]
+fn when_the_budget_is_spent_small_requests_still_pass_g_9() {
+    let rig = Rig::with(&["pagemark.memory.budget.bytes=300000"]);
+    let mut good = rig.client();
+    good.create("orders", 1, &[]);
+    let floods: Vec<Raw> = (0..6)
+        .map(|_| {
+            let mut raw = Raw::connect(rig.address);
+            raw.send(&(50i32 << 20).to_be_bytes());
+            raw.send(&[7; 60 * 1024]);
+            raw
+        })
+        .collect();
+    until("the budget is spent", || rig.broker().budget.used_bytes() >= 300_000);
+    assert_eq!(good.produced("orders", 0, batch(&["small"])), 0);
+    assert_eq!(good.commit("readers", "orders", 0, 1), 0);
+    // A large one waits for room and goes through once there is some.
+    good.send(9, &produce_request("orders", 0, -1, Some(batch_of_bytes(500_000))));
+    drop(floods);
+    assert_eq!(one_of(good.receive::<ProduceRequest>()).base_offset, 1);
+}
+
+#[test]
+fn requests_taken_on_are_charged_until_they_are_answered_invariant_40() {
+    let (rig, engine) = Rig::released_by_hand(&[]);
+    releasing(&engine, || rig.client().create("orders", 1, &[]));
+    let budget = &rig.broker().budget;
+    let mut client = rig.client();
+    for _ in 0..10 {
+        client.send(9, &produce_request("orders", 0, 1, Some(batch_of_bytes(100_000))));
+    }
+    until("all wait for the disk", || {
+        rig.broker().metrics.produced_records() == 10 && budget.used_bytes() >= 1_000_000
+    });
+    assert!(budget.used_bytes() < 1_100_000, "{} bytes", budget.used_bytes());
+    releasing(&engine, || (0..10).for_each(|_| drop(client.receive::<ProduceRequest>())));
+    until("nothing is charged any more", || budget.used_bytes() == 0);
+    // The bytes of a request behind one that waits are given back when it is dealt with, not when it is its turn.
+    client.send(12, &fetch_request("orders", 0, 10).with_max_wait_ms(600_000).with_min_bytes(i32::MAX));
+    releasing(&engine, || {
+        client.send(9, &produce_request("orders", 0, 1, Some(batch_of_bytes(100_000))));
+        until("it is stored", || rig.client().end("orders", 0) == 11);
+    });
+    until("only the fetch is charged", || (1..1000).contains(&budget.used_bytes()));
+}
+
+#[test]
+fn a_group_keeps_nothing_of_a_frame_but_what_it_needs_invariant_40() {
+    let rig = Rig::memory();
+    let protocol = join_group_request::JoinGroupRequestProtocol::default().with_name(text("range"));
+    let join = JoinGroupRequest::default()
+        .with_group_id(group_id("g"))
+        .with_session_timeout_ms(30_000)
+        .with_protocol_type(text("consumer"))
+        .with_protocols(vec![protocol]);
+    let mut frame = encoded(0, &join)[4..].to_vec();
+    frame.resize(20 << 20, 0); // bytes behind the end are legal
+    let mut raw = Raw::connect(rig.address);
+    raw.send(&framed(&frame));
+    assert_eq!(raw.answer::<JoinGroupRequest>(0).error_code, 0);
+    until("the frame is given back", || rig.broker().budget.used_bytes() == 0);
+}
+
+#[test]
+fn a_fetch_ends_with_the_connection_that_sent_it_invariant_40() {
+    let rig = Rig::memory();
+    rig.client().create("orders", 1, &[]);
+    let partition = rig.broker().topic("orders", pagemark_wire::types::TopicId::ZERO).unwrap().partitions[0].clone();
+    let mut clients: Vec<Client> = (0..10).map(|_| rig.client()).collect();
+    clients.iter_mut().for_each(|c| c.send(12, &fetch_request("orders", 0, 0).with_max_wait_ms(i32::MAX)));
+    until("all are parked", || partition.waiting_fetches() == 10);
+    drop(clients);
+    until("none is parked any more", || partition.waiting_fetches() == 0);
+}
+
+#[test]
+fn connections_beyond_the_limit_are_closed_and_those_within_are_served() {
+    let rig = Rig::with(&["max.connections=3"]);
+    let mut within: Vec<Client> = (0..3).map(|_| rig.client()).collect();
+    within.iter_mut().for_each(|c| drop(c.ask(12, &metadata_request(&[]))));
+    let mut beyond = Raw::connect(rig.address);
+    assert_eq!(beyond.reaction(), crate::support::raw::Reaction::Closed);
+    within.pop();
+    until("there is room again", || {
+        let mut raw = Raw::connect(rig.address);
+        raw.request(12, &metadata_request(&[]));
+        raw.reaction() != crate::support::raw::Reaction::Closed
+    });
+    assert_eq!(within[0].ask(12, &metadata_request(&[])).brokers.len(), 1);
+}

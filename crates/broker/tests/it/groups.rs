@@ -1,0 +1,291 @@
+//! Groups of the classic protocol over the wire: joining, syncing, working, leaving (G-10 to G-36).
+
+use bytes::Bytes;
+use pagemark_wire::messages::join_group_request::JoinGroupRequestProtocol;
+use pagemark_wire::messages::leave_group_request::MemberIdentity;
+use pagemark_wire::messages::sync_group_request::SyncGroupRequestAssignment;
+use pagemark_wire::messages::*;
+
+use crate::support::client::*;
+use crate::support::{Rig, until};
+
+const GROUP: &str = "readers";
+
+/// A member with the connection that it waits on.
+struct Member {
+    client: Client,
+    id: StrBytes,
+    instance: Option<StrBytes>,
+    generation: i32,
+    session_timeout_ms: i32,
+}
+
+impl Member {
+    /// Somebody who has no id yet.
+    fn new(rig: &Rig) -> Member {
+        Member { client: rig.client(), id: text(""), instance: None, generation: -1, session_timeout_ms: 30_000 }
+    }
+
+    fn join_request(&self) -> JoinGroupRequest {
+        let protocol =
+            |name: &str| JoinGroupRequestProtocol::default().with_name(text(name)).with_metadata(Bytes::from("meta"));
+        JoinGroupRequest::default()
+            .with_group_id(group_id(GROUP))
+            .with_session_timeout_ms(self.session_timeout_ms)
+            .with_rebalance_timeout_ms(30_000)
+            .with_member_id(self.id.clone())
+            .with_group_instance_id(self.instance.clone())
+            .with_protocol_type(text("consumer"))
+            .with_protocols(vec![protocol("range"), protocol("roundrobin")])
+    }
+
+    /// Asks for an id, which version 4 and up hand out first (G-10).
+    fn with_id(mut self) -> Member {
+        let answer = self.client.ask(9, &self.join_request());
+        assert_eq!(answer.error_code, 79);
+        assert!(answer.member_id.starts_with("tester-"), "{} (Q-15)", answer.member_id);
+        self.id = answer.member_id;
+        self
+    }
+
+    fn send_join(&mut self) {
+        self.client.send(9, &self.join_request());
+    }
+
+    fn joined(&mut self) -> JoinGroupResponse {
+        let answer = self.client.receive::<JoinGroupRequest>();
+        assert_eq!(answer.error_code, 0);
+        self.generation = answer.generation_id;
+        self.id = answer.member_id.clone();
+        answer
+    }
+
+    fn join(&mut self) -> JoinGroupResponse {
+        self.send_join();
+        self.joined()
+    }
+
+    fn sync_request(&self, assignments: &[(&StrBytes, &'static str)]) -> SyncGroupRequest {
+        let assignment = |(id, bytes): &(&StrBytes, &'static str)| {
+            SyncGroupRequestAssignment::default().with_member_id((*id).clone()).with_assignment(Bytes::from(*bytes))
+        };
+        SyncGroupRequest::default()
+            .with_group_id(group_id(GROUP))
+            .with_generation_id(self.generation)
+            .with_member_id(self.id.clone())
+            .with_group_instance_id(self.instance.clone())
+            .with_protocol_type(Some(text("consumer")))
+            .with_protocol_name(Some(text("range")))
+            .with_assignments(assignments.iter().map(assignment).collect())
+    }
+
+    /// Brings these assignments, or none, and gives the own one.
+    fn sync(&mut self, assignments: &[(&StrBytes, &'static str)]) -> Bytes {
+        let answer = self.client.ask(5, &self.sync_request(assignments));
+        assert_eq!(answer.error_code, 0);
+        answer.assignment
+    }
+
+    fn heartbeat(&mut self) -> i16 {
+        let request = HeartbeatRequest::default()
+            .with_group_id(group_id(GROUP))
+            .with_generation_id(self.generation)
+            .with_member_id(self.id.clone())
+            .with_group_instance_id(self.instance.clone());
+        self.client.ask(4, &request).error_code
+    }
+
+    fn commit(&mut self, offset: i64) -> i16 {
+        let request = commit_request(GROUP, &[("orders", 0, offset, "")])
+            .with_generation_id_or_member_epoch(self.generation)
+            .with_member_id(self.id.clone())
+            .with_group_instance_id(self.instance.clone());
+        self.client.ask(8, &request).topics[0].partitions[0].error_code
+    }
+
+    fn leave(&mut self) -> i16 {
+        let me = MemberIdentity::default()
+            .with_member_id(self.id.clone())
+            .with_group_instance_id(self.instance.clone())
+            .with_reason(Some(text("done")));
+        let request = LeaveGroupRequest::default().with_group_id(group_id(GROUP)).with_members(vec![me]);
+        self.client.ask(5, &request).members[0].error_code
+    }
+}
+
+/// A broker with a topic.
+fn rig() -> Rig {
+    let rig = Rig::memory();
+    rig.client().create("orders", 2, &[]);
+    rig
+}
+
+/// Two members at generation 2 with an assignment each; the leader first.
+fn two(rig: &Rig) -> (Member, Member) {
+    let mut leader = Member::new(rig).with_id();
+    assert_eq!(leader.join().generation_id, 1, "Q-18");
+    assert_eq!(leader.sync(&[(&leader.id.clone(), "everything")]), "everything");
+    let mut follower = Member::new(rig).with_id();
+    follower.send_join();
+    until("the leader learns of the rebalance", || leader.heartbeat() == 27);
+    let seen = leader.join();
+    let answer = follower.joined();
+    assert_eq!((seen.generation_id, answer.generation_id), (2, 2));
+    assert_eq!((&seen.leader, &answer.leader), (&leader.id, &leader.id));
+    assert_eq!(answer.members, [], "a follower gets no members (Q-16)");
+    let mut ids: Vec<&StrBytes> = seen.members.iter().map(|m| &m.member_id).collect();
+    ids.sort();
+    let mut expected = [&leader.id, &follower.id];
+    expected.sort();
+    assert_eq!(ids, expected);
+    assert!(seen.members.iter().all(|m| m.metadata == "meta"));
+    assert_eq!(seen.protocol_name.as_deref(), Some("range"), "the most preferred (G-17)");
+    let parked = follower.sync_request(&[]);
+    follower.client.send(5, &parked);
+    assert_eq!(leader.sync(&[(&leader.id.clone(), "first half"), (&follower.id, "second half")]), "first half");
+    let synced = follower.client.receive::<SyncGroupRequest>();
+    assert_eq!((synced.error_code, &synced.assignment[..]), (0, &b"second half"[..]));
+    (leader, follower)
+}
+
+#[test]
+fn a_group_lives_from_the_first_join_to_the_last_leave() {
+    let rig = rig();
+    let (mut leader, mut follower) = two(&rig);
+    assert_eq!((leader.heartbeat(), follower.heartbeat()), (0, 0));
+    assert_eq!((leader.commit(3), follower.commit(5)), (0, 0));
+    assert_eq!(rig.client().committed(GROUP, "orders", 0).committed_offset, 5, "O-20");
+    assert_eq!(follower.sync(&[]), "second half", "again, after a lost reply (G-22)");
+    let described = rig.client().ask(5, &DescribeGroupsRequest::default().with_groups(vec![group_id(GROUP)]));
+    let group = &described.groups[0];
+    assert_eq!((group.group_state.as_str(), group.protocol_data.as_str()), ("Stable", "range"));
+    assert_eq!(group.members.len(), 2);
+    assert_eq!(follower.leave(), 0);
+    assert_eq!((leader.heartbeat(), follower.heartbeat()), (27, 25));
+    assert_eq!(leader.join().generation_id, 3);
+    leader.sync(&[]);
+    assert_eq!(leader.leave(), 0);
+    assert_eq!((leader.leave(), leader.commit(9)), (25, 25), "O-10");
+    let described = rig.client().ask(5, &DescribeGroupsRequest::default().with_groups(vec![group_id(GROUP)]));
+    assert_eq!(described.groups[0].group_state.as_str(), "Empty");
+    assert_eq!(rig.client().committed(GROUP, "orders", 0).committed_offset, 5, "offsets outlive members");
+    // The next generation goes on from there (invariant 24).
+    let mut next = Member::new(&rig).with_id();
+    assert_eq!(next.join().generation_id, 5);
+}
+
+#[test]
+fn only_members_of_the_generation_may_commit_invariant_16() {
+    let rig = rig();
+    let (mut leader, mut follower) = two(&rig);
+    assert_eq!(leader.commit(7), 0);
+    follower.generation = 1;
+    assert_eq!((follower.commit(1), follower.heartbeat()), (22, 22), "E-8");
+    follower.generation = 3;
+    assert_eq!(follower.commit(1), 22);
+    follower.id = text("stranger");
+    assert_eq!(follower.commit(1), 25);
+    assert_eq!(rig.client().commit(GROUP, "orders", 0, 1), 25, "an administrator, while it is live (E-10)");
+    assert_eq!(rig.client().committed(GROUP, "orders", 0).committed_offset, 7, "nothing of it landed");
+    let unknown = |version: i16| {
+        let request = commit_request("nobody", &[("orders", 0, 1, "")]).with_generation_id_or_member_epoch(5);
+        rig.client().ask(version, &request).topics[0].partitions[0].error_code
+    };
+    assert_eq!((unknown(8), unknown(9)), (22, 69), "O-3, row 57");
+}
+
+#[test]
+fn commits_during_a_rebalance_are_taken_until_it_completes_e_6_e_7() {
+    let rig = rig();
+    let (mut leader, mut follower) = two(&rig);
+    let mut third = Member::new(&rig).with_id();
+    third.send_join();
+    until("it has begun", || leader.heartbeat() == 27);
+    assert_eq!(follower.commit(11), 0, "preparing: members save their progress (O-12)");
+    follower.send_join();
+    leader.join();
+    follower.joined();
+    third.joined();
+    assert_eq!(follower.commit(12), 27, "completing");
+    assert_eq!(rig.client().committed(GROUP, "orders", 0).committed_offset, 11);
+    leader.sync(&[]);
+    assert_eq!(follower.commit(12), 0);
+}
+
+#[test]
+fn a_silent_member_is_removed_and_the_others_go_on_g_21() {
+    let rig = rig();
+    let mut silent = Member::new(&rig).with_id();
+    silent.session_timeout_ms = 100;
+    silent.join();
+    silent.sync(&[]);
+    let mut waiting = Member::new(&rig).with_id();
+    // Its join is answered once the silent one's session has ended, not after the rebalance timeout of 30 s.
+    let answer = waiting.join();
+    assert_eq!((answer.members.len(), &answer.leader), (1, &waiting.id));
+    assert_eq!(silent.heartbeat(), 25);
+}
+
+#[test]
+fn a_static_member_comes_back_without_a_rebalance_and_its_old_self_is_fenced_g_31_e_9() {
+    let rig = rig();
+    let mut first = Member::new(&rig);
+    first.instance = Some(text("shelf-1"));
+    first.join();
+    first.sync(&[(&first.id.clone(), "all")]);
+    assert_eq!(first.commit(4), 0);
+    let mut second = Member::new(&rig);
+    second.instance = Some(text("shelf-1"));
+    let answer = second.join();
+    assert_eq!((answer.generation_id, answer.skip_assignment), (1, true));
+    assert_ne!(first.id, second.id);
+    assert_eq!(second.sync(&[]), "all");
+    assert_eq!((first.heartbeat(), first.commit(1)), (82, 82));
+    assert_eq!((second.heartbeat(), second.commit(6)), (0, 0));
+    assert_eq!(rig.client().committed(GROUP, "orders", 0).committed_offset, 6);
+}
+
+#[test]
+fn a_full_group_takes_nobody_more_g_13() {
+    let rig = Rig::with(&["group.max.size=1"]);
+    let mut only = Member::new(&rig).with_id();
+    only.join();
+    only.sync(&[]);
+    let answer = rig.client().ask(3, &Member::new(&rig).join_request().with_group_instance_id(None));
+    assert_eq!(answer.error_code, 81);
+}
+
+#[test]
+fn a_parked_join_is_not_cut_by_the_idle_limit_q_14() {
+    let rig = Rig::with(&["connections.max.idle.ms=100", "group.initial.rebalance.delay.ms=500"]);
+    let mut member = Member::new(&rig).with_id();
+    assert_eq!(member.join().generation_id, 1);
+    // Whoever waits for nothing is cut.
+    let mut idle = crate::support::raw::Raw::connect(rig.address);
+    assert_eq!(idle.reaction(), crate::support::raw::Reaction::Closed);
+}
+
+#[test]
+fn members_survive_a_restart_and_generations_go_on_invariant_24() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::local(dir.path());
+    rig.client().create("orders", 2, &[]);
+    let (leader, follower) = two(&rig);
+    let (leader_id, follower_id) = (leader.id.clone(), follower.id.clone());
+    drop((leader, follower));
+    rig.kill();
+    let rig = Rig::local(dir.path());
+    let back = |id: StrBytes| Member { id, generation: 2, ..Member::new(&rig) };
+    let (mut leader, mut follower) = (back(leader_id), back(follower_id));
+    assert_eq!((leader.heartbeat(), follower.heartbeat()), (0, 0), "also while it loads (G-4)");
+    crate::loading::loaded(&rig);
+    assert_eq!((leader.heartbeat(), follower.heartbeat()), (0, 0));
+    assert_eq!(follower.sync(&[]), "second half");
+    assert_eq!(follower.commit(8), 0);
+    follower.send_join();
+    assert_eq!(follower.joined().generation_id, 2, "unchanged follower: the current answer (G-19)");
+    leader.send_join();
+    until("a rebalance of its leader", || follower.heartbeat() == 27);
+    assert_eq!(follower.join().generation_id, 3);
+    assert_eq!(leader.joined().generation_id, 3);
+}

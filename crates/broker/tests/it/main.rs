@@ -1,0 +1,23 @@
+//! The whole broker in one process, spoken to over real sockets, from its first byte to its last.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may stop where they stand, as tests may")]
+
+mod commits;
+mod failure;
+mod fetch;
+mod flood;
+mod groups;
+mod hostile_batches;
+mod hostile_calls;
+mod hostile_frames;
+mod http;
+mod idempotence;
+mod list_offsets;
+mod loading;
+mod metadata;
+mod produce;
+mod restart;
+mod support;
+mod topics;
+mod versions;
+mod versions_of_groups;
