@@ -1,6 +1,190 @@
-//! placeholder
+//! `cargo xtask test`: the whole truth. Format, lints, tests, house rules, documentation, crash points, and real processes.
+//!
+//! Every step runs even if one before it failed, so that one run tells all. A step that cannot run here is named as skipped
+//! with the reason; nothing is skipped in silence. Deliberately not here: what takes longer than minutes (`story`).
+
+mod smoke;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::table::aligned;
+use crate::workspace::cargo;
+use crate::{kcat, tidy};
+
+/// Run everything that must pass before a change lands; at the end a table of steps.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
-pub fn run(_: &Args) -> anyhow::Result<bool> {
-    Ok(true)
+#[command(
+    after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --only tests --only smoke\n  cargo xtask test --points 100000"
+)]
+pub struct Args {
+    /// Run only this step; may be repeated
+    #[arg(long, value_name = "STEP")]
+    only: Vec<String>,
+    /// Crash points to explore
+    #[arg(long, default_value_t = 5_000)]
+    points: u64,
+    /// Kills with a produce and a commit unanswered
+    #[arg(long, default_value_t = 10)]
+    cycles: u64,
+}
+
+/// What became of a step.
+enum Outcome {
+    /// It passed: how many tests it counts for.
+    Passed(u64),
+    /// It failed: how many passed, how many failed, and what went wrong.
+    Failed(u64, u64, String),
+    /// It could not run here, for this reason.
+    Skipped(String),
+}
+
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Args) -> Result<Outcome>,
+}
+
+const STEPS: [Step; 8] = [
+    Step { name: "format", what: "cargo fmt --check", run: format },
+    Step { name: "lints", what: "clippy, warnings are errors", run: lints },
+    Step { name: "tidy", what: "house rules, licences, packages", run: house_rules },
+    Step { name: "tests", what: "unit and integration tests", run: tests },
+    Step { name: "docs", what: "rustdoc, warnings are errors", run: docs },
+    Step { name: "crash-points", what: "simulated disk, crashed at every I/O", run: crash_points },
+    Step { name: "kills", what: "real broker, kill -9 under an oracle", run: kills },
+    Step { name: "smoke", what: "a foreign client: kcat", run: kcat_smoke },
+];
+
+/// Runs the steps. `false` if one failed.
+pub fn run(args: &Args) -> Result<bool> {
+    let mut rows = vec![["", "step", "what", "seconds", "remark"].map(str::to_owned)];
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for step in STEPS.iter().filter(|s| args.only.is_empty() || args.only.iter().any(|name| name == s.name)) {
+        eprintln!("== {}: {}", step.name, step.what);
+        let begun = Instant::now();
+        let outcome = (step.run)(args).unwrap_or_else(|error| Outcome::Failed(0, 1, format!("{error:#}")));
+        let (mark, remark) = match outcome {
+            Outcome::Passed(count) => {
+                passed += count;
+                ("ok", format!("{count} passed"))
+            }
+            Outcome::Failed(good, bad, why) => {
+                passed += good;
+                failed += bad;
+                ("FAILED", why)
+            }
+            Outcome::Skipped(why) => {
+                skipped += 1;
+                ("skipped", why)
+            }
+        };
+        rows.push([mark.to_owned(), step.name.to_owned(), step.what.to_owned(), seconds(begun.elapsed()), remark]);
+    }
+    println!("{}", aligned(&rows));
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    Ok(failed == 0)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.0}", time.as_secs_f64())
+}
+
+fn format(_: &Args) -> Result<Outcome> {
+    succeeds(cargo().args(["fmt", "--all", "--check"]), "run cargo fmt --all")
+}
+
+fn lints(_: &Args) -> Result<Outcome> {
+    let flags = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    succeeds(cargo().args(flags), "clippy found something; see above")
+}
+
+fn house_rules(_: &Args) -> Result<Outcome> {
+    Ok(match tidy::run(&tidy::Args::default())? {
+        true => Outcome::Passed(1),
+        false => Outcome::Failed(0, 1, "see the lines above, each says what to do".to_owned()),
+    })
+}
+
+fn docs(_: &Args) -> Result<Outcome> {
+    let mut command = cargo();
+    command.env("RUSTDOCFLAGS", "-D warnings").args(["doc", "--no-deps", "--workspace", "--quiet"]);
+    succeeds(&mut command, "rustdoc found something; see above")
+}
+
+fn crash_points(args: &Args) -> Result<Outcome> {
+    let points = args.points.to_string();
+    let flags = ["run", "--release", "--quiet", "--package", "pagemark-sim", "--", "crash", "--points", &points];
+    let outcome = succeeds(cargo().args(flags), "a promise was broken; the lines above say how to replay it")?;
+    Ok(match outcome {
+        Outcome::Passed(_) => Outcome::Passed(args.points),
+        other => other,
+    })
+}
+
+fn kills(args: &Args) -> Result<Outcome> {
+    let cycles = args.cycles.to_string();
+    let this = std::env::current_exe().context("this program does not know where it is")?;
+    let outcome = succeeds(Command::new(this).args(["kills", "--cycles", &cycles]), "the oracle disagreed; see above")?;
+    Ok(match outcome {
+        Outcome::Passed(_) => Outcome::Passed(args.cycles),
+        other => other,
+    })
+}
+
+fn kcat_smoke(_: &Args) -> Result<Outcome> {
+    match kcat::Kcat::find() {
+        Ok(kcat) => smoke::run(&kcat).map(Outcome::Passed),
+        Err(why) => Ok(Outcome::Skipped(format!("{why:#}"))),
+    }
+}
+
+/// Runs cargo's tests and counts them by their own words.
+fn tests(_: &Args) -> Result<Outcome> {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
+    let mut child = command.spawn().context("cargo cannot be run")?;
+    let (mut passed, mut failed) = (0, 0);
+    let output = child.stdout.take().context("the tests' output was piped")?;
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        println!("{line}");
+        if let Some((good, bad)) = counts(&line) {
+            passed += good;
+            failed += bad;
+        }
+    }
+    let status = child.wait()?;
+    Ok(match (status.success(), failed) {
+        (true, 0) if passed > 0 => Outcome::Passed(passed),
+        (true, 0) => Outcome::Failed(0, 1, "no test ran".to_owned()),
+        _ => Outcome::Failed(passed, failed.max(1), "see the names above".to_owned()),
+    })
+}
+
+/// Passed and failed of a line `test result: ok. 3 passed; 0 failed; ...`.
+fn counts(line: &str) -> Option<(u64, u64)> {
+    let rest = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let mut numbers = rest.split("; ").map(|part| part.split(' ').next()?.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+fn succeeds(command: &mut Command, otherwise: &str) -> Result<Outcome> {
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("{command:?} cannot be run"))?;
+    Ok(if status.success() { Outcome::Passed(1) } else { Outcome::Failed(0, 1, otherwise.to_owned()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_results_are_counted_by_cargos_own_words() {
+        assert_eq!(counts("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured"), Some((12, 0)));
+        assert_eq!(counts("test result: FAILED. 3 passed; 2 failed; 0 ignored"), Some((3, 2)));
+        assert_eq!(counts("test a::b ... ok"), None);
+    }
 }

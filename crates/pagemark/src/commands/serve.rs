@@ -3,17 +3,18 @@
 //! Reads the settings, opens the data directory, prints what it listens on, and stops cleanly: no new connections, what is
 //! accepted made durable, a checkpoint, exit 0. Deliberately not here: the settings themselves (`broker/src/settings`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use pagemark_broker::host::RealHost;
+use pagemark_broker::host::{Host, RealHost};
 use pagemark_broker::server::{FAREWELL, Server};
 use pagemark_broker::settings::{self, Loaded, Settings, SettingsSources};
+use pagemark_storage::disk::LockError;
 use pagemark_storage::engine::Engine;
-use pagemark_storage::local::{LocalEngine, LocalOptions};
+use pagemark_storage::local::{LocalEngine, LocalOptions, OpenError};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -21,6 +22,10 @@ use tracing_subscriber::EnvFilter;
 const EXIT_DISK_FAILED: u8 = 74;
 /// A clean stop takes at most this long before the process ends all the same; nothing acknowledged is lost then either.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a data directory that is in use is waited for, and how often it is tried.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 const EXAMPLES: &str = "Examples:
   pagemark serve
@@ -73,15 +78,14 @@ pub fn run(arguments: Serve) -> ExitCode {
 
 async fn serve(settings: Settings) -> ExitCode {
     let directory = settings.log_dirs.clone();
-    let opened = LocalEngine::open(&directory, options(&settings));
-    let engine: Arc<LocalEngine> = match opened {
+    let host = Arc::new(RealHost::new());
+    let engine = match open(&directory, &settings, host.as_ref()).await {
         Ok(engine) => engine,
         Err(error) => return failed(&format!("{}: {error}", directory.display())),
     };
     report_recovery(&engine);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let started =
-        Server::start(settings, Arc::clone(&engine) as Arc<dyn Engine>, Arc::new(RealHost::new()), cores).await;
+    let started = Server::start(settings, Arc::clone(&engine) as Arc<dyn Engine>, host, cores).await;
     let server = match started {
         Ok(server) => server,
         Err(error) => {
@@ -93,8 +97,23 @@ async fn serve(settings: Settings) -> ExitCode {
     wait_for_the_end(server).await
 }
 
-fn options(settings: &Settings) -> LocalOptions {
+/// Opens the data directory. One that is in use is tried for a moment longer: a process that was just killed keeps its lock
+/// until the system has taken it apart.
+async fn open(directory: &Path, settings: &Settings, host: &dyn Host) -> Result<Arc<LocalEngine>, OpenError> {
+    let give_up = tokio::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        match LocalEngine::open(directory, options(settings, host)) {
+            Err(OpenError::Lock(LockError::Held { .. })) if tokio::time::Instant::now() < give_up => {
+                tokio::time::sleep(LOCK_RETRY).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn options(settings: &Settings, host: &dyn Host) -> LocalOptions {
     LocalOptions {
+        incarnation: host.fresh_uuid().as_u64_pair().1,
         log_file_bytes: settings.pagemark_log_file_bytes,
         checkpoint_bytes: settings.pagemark_checkpoint_bytes,
         tail_cache_bytes: usize::try_from(settings.pagemark_tail_cache_bytes).unwrap_or(usize::MAX),
@@ -102,7 +121,7 @@ fn options(settings: &Settings) -> LocalOptions {
     }
 }
 
-fn announce(server: &Server, directory: &std::path::Path) {
+fn announce(server: &Server, directory: &Path) {
     println!("pagemark {} serves {}", env!("CARGO_PKG_VERSION"), directory.display());
     for (name, bound, advertised) in &server.listening {
         println!("  {name}: listens on {bound}, clients are told {advertised}");
