@@ -9,6 +9,7 @@ use pagemark_wire::types::TopicId;
 
 use crate::support::batches::*;
 use crate::support::client::*;
+use crate::support::simulated::simulated;
 use crate::support::{Rig, until};
 
 /// A fetch of partitions 0 and up, each from this offset on with this limit.
@@ -141,31 +142,13 @@ fn an_error_anywhere_and_a_request_for_nothing_are_answered_at_once_p_32() {
     assert_eq!(client.ask(12, &no_minimum).responses[0].partitions[0].error_code, 0);
 }
 
-/// With simulated time: how long a fetch from the end of an empty topic takes.
+/// How long a fetch from the end of an empty topic takes.
 fn waited(max_wait_ms: i32) -> Duration {
-    use pagemark_wire::api::Api;
-    use pagemark_wire::frame::{LENGTH_PREFIX_LEN, encode_request};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        let engine = std::sync::Arc::new(pagemark_storage::memory::MemoryEngine::new());
-        let server = crate::support::start(engine, crate::support::settings(&[])).await;
-        let address = ("127.0.0.1", server.listening[0].1.port);
-        let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
-        let creating = metadata_request(&["orders"]).with_allow_auto_topic_creation(true);
-        let created = encode_request(Api::Metadata, 12, 0, None, &creating).unwrap();
-        let fetch = fetch_request("orders", 0, 0).with_max_wait_ms(max_wait_ms);
-        let fetch = encode_request(Api::Fetch, 12, 1, None, &fetch).unwrap();
-        let mut answered = async |request: Bytes| {
-            socket.write_all(&request).await.unwrap();
-            let mut prefix = [0; LENGTH_PREFIX_LEN];
-            socket.read_exact(&mut prefix).await.unwrap();
-            let mut answer = vec![0; u32::from_be_bytes(prefix) as usize];
-            socket.read_exact(&mut answer).await.unwrap();
-        };
-        answered(created).await;
+    simulated(&[], async |broker| {
+        let mut client = broker.client().await;
+        client.ask(12, &metadata_request(&["orders"]).with_allow_auto_topic_creation(true)).await;
         let begun = tokio::time::Instant::now();
-        answered(fetch).await;
+        client.ask(12, &fetch_request("orders", 0, 0).with_max_wait_ms(max_wait_ms)).await;
         begun.elapsed()
     })
 }

@@ -17,13 +17,12 @@ struct Member {
     id: StrBytes,
     instance: Option<StrBytes>,
     generation: i32,
-    session_timeout_ms: i32,
 }
 
 impl Member {
     /// Somebody who has no id yet.
     fn new(rig: &Rig) -> Member {
-        Member { client: rig.client(), id: text(""), instance: None, generation: -1, session_timeout_ms: 30_000 }
+        Member { client: rig.client(), id: text(""), instance: None, generation: -1 }
     }
 
     fn join_request(&self) -> JoinGroupRequest {
@@ -31,7 +30,7 @@ impl Member {
             |name: &str| JoinGroupRequestProtocol::default().with_name(text(name)).with_metadata(Bytes::from("meta"));
         JoinGroupRequest::default()
             .with_group_id(group_id(GROUP))
-            .with_session_timeout_ms(self.session_timeout_ms)
+            .with_session_timeout_ms(30_000)
             .with_rebalance_timeout_ms(30_000)
             .with_member_id(self.id.clone())
             .with_group_instance_id(self.instance.clone())
@@ -213,20 +212,6 @@ fn commits_during_a_rebalance_are_taken_until_it_completes_e_6_e_7() {
 }
 
 #[test]
-fn a_silent_member_is_removed_and_the_others_go_on_g_21() {
-    let rig = rig();
-    let mut silent = Member::new(&rig).with_id();
-    silent.session_timeout_ms = 100;
-    silent.join();
-    silent.sync(&[]);
-    let mut waiting = Member::new(&rig).with_id();
-    // Its join is answered once the silent one's session has ended, not after the rebalance timeout of 30 s.
-    let answer = waiting.join();
-    assert_eq!((answer.members.len(), &answer.leader), (1, &waiting.id));
-    assert_eq!(silent.heartbeat(), 25);
-}
-
-#[test]
 fn a_static_member_comes_back_without_a_rebalance_and_its_old_self_is_fenced_g_31_e_9() {
     let rig = rig();
     let mut first = Member::new(&rig);
@@ -253,16 +238,6 @@ fn a_full_group_takes_nobody_more_g_13() {
     only.sync(&[]);
     let answer = rig.client().ask(3, &Member::new(&rig).join_request().with_group_instance_id(None));
     assert_eq!(answer.error_code, 81);
-}
-
-#[test]
-fn a_parked_join_is_not_cut_by_the_idle_limit_q_14() {
-    let rig = Rig::with(&["connections.max.idle.ms=100", "group.initial.rebalance.delay.ms=500"]);
-    let mut member = Member::new(&rig).with_id();
-    assert_eq!(member.join().generation_id, 1);
-    // Whoever waits for nothing is cut.
-    let mut idle = crate::support::raw::Raw::connect(rig.address);
-    assert_eq!(idle.reaction(), crate::support::raw::Reaction::Closed);
 }
 
 #[test]

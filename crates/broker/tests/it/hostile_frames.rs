@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pagemark_wire::messages::*;
+use tokio::io::AsyncWriteExt;
 
 use crate::support::Rig;
 use crate::support::client::*;
 use crate::support::raw::{Raw, Reaction, decode, encoded, framed, request_with_body};
+use crate::support::simulated::simulated;
 
 /// What is expected of a row.
 enum Expect {
@@ -177,21 +179,12 @@ fn a_client_id_of_32_kib_is_taken_row_88() {
 
 #[test]
 fn a_begun_frame_that_goes_silent_is_cut_at_the_progress_deadline_row_6() {
-    // The deadline is 30 s: simulated time runs, the sockets are real.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        let engine = std::sync::Arc::new(pagemark_storage::memory::MemoryEngine::new());
-        let server = crate::support::start(engine, crate::support::settings(&[])).await;
-        let address = ("127.0.0.1", server.listening[0].1.port);
-        let begun = tokio::time::Instant::now();
-        let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut socket, &[0, 0, 0, 100, 0, 3]).await.unwrap();
-        let mut rest = Vec::new();
-        let _ = tokio::io::AsyncReadExt::read_to_end(&mut socket, &mut rest).await;
-        let waited = begun.elapsed();
-        assert!(rest.is_empty());
-        assert!((Duration::from_secs(29)..Duration::from_secs(60)).contains(&waited), "{waited:?}");
+    let waited = simulated(&[], async |broker| {
+        let mut client = broker.client().await;
+        client.socket.write_all(&[0, 0, 0, 100, 0, 3]).await.unwrap();
+        client.closed().await
     });
+    assert!((Duration::from_secs(30)..Duration::from_secs(31)).contains(&waited), "{waited:?}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod loading;
 mod metadata;
 mod produce;
 mod restart;
+mod sessions;
 mod support;
 mod topics;
 mod versions;

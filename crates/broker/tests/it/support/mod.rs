@@ -4,6 +4,7 @@ pub mod batches;
 pub mod client;
 pub mod engines;
 pub mod raw;
+pub mod simulated;
 
 use std::net::SocketAddr;
 use std::path::Path;
