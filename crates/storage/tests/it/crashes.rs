@@ -362,9 +362,10 @@ fn seeds() -> u64 {
 
 #[cfg(feature = "planted-bugs")]
 #[test]
-fn every_planted_bug_is_caught() {
+fn planted_bugs_are_caught() {
     let mut missed = Vec::new();
-    for bug in PlantedBug::ALL {
+    // Writing behind the cut shows only when lengths happen to fit; `damage.rs` makes them fit.
+    for bug in PlantedBug::ALL.into_iter().filter(|bug| *bug != PlantedBug::AppendBehindCut) {
         let caught = (1..=seeds().max(150)).find_map(|seed| {
             let outcome = std::panic::catch_unwind(|| Run::new(seed, Some(bug)).lives(12));
             match outcome {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use pagemark_storage::contract::{TestBatch, partition, single};
 use pagemark_storage::engine::{Engine, EngineError, LogStore, MetaStore, ShardEpoch, ShardId, Write};
 use pagemark_storage::local::{LocalEngine, LocalOptions, ManualEngine, OpenError};
+use pagemark_storage::planted::PlantedBug;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey};
 
 use crate::memory_disk::{Cut, MemoryDisk};
@@ -266,4 +267,38 @@ fn log_files_go_round_and_packs_of_deleted_topics_go_away() {
     }
     assert_eq!(engine.stats().packs, 0);
     assert!(!disk.files().iter().any(|(path, _)| path.starts_with("packs/")), "{:?}", disk.files());
+}
+
+/// A flush of two batches is torn at its very beginning and the next life writes records of the same lengths: is the second
+/// batch, which nobody was told of, there in the life after?
+fn comes_back_from_behind_the_cut(planted: Option<PlantedBug>) -> bool {
+    let disk = Arc::new(MemoryDisk::new(13));
+    let writer = Writer::new(&disk);
+    writer.flush();
+    // As long as a leader-epochs record of four partitions, which is what the next life writes first.
+    writer.append(partition(1, 0), 0, 40);
+    writer.append(partition(1, 1), 0, 40);
+    assert!(writer.manual.begin_flush());
+    assert!(writer.manual.run_one_op(), "the write, but not the sync");
+    drop(writer);
+    let (path, at) = find(&disk, &TestBatch { payload: 40, ..TestBatch::at(0) }.build());
+    let (group_head, flush_record) = (32 + 8 + 24, 40);
+    disk.flip(&path, at - group_head - flush_record + 8, 0xff);
+    let open = || {
+        disk.restart(Cut::Kill);
+        ManualEngine::open(disk.clone(), LocalOptions { planted, ..options() }).unwrap().engine()
+    };
+    drop(open());
+    read(&open(), partition(1, 1)) != Ok(Vec::new())
+}
+
+#[test]
+fn a_record_behind_the_cut_never_comes_back() {
+    assert!(!comes_back_from_behind_the_cut(None));
+}
+
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn appending_behind_the_cut_would_bring_it_back() {
+    assert!(comes_back_from_behind_the_cut(Some(PlantedBug::AppendBehindCut)));
 }
