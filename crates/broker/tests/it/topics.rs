@@ -193,3 +193,17 @@ fn a_fetch_that_waits_is_answered_when_its_topic_is_deleted() {
     assert_eq!(waiting[0].receive::<FetchRequest>().responses[0].partitions[0].error_code, 3);
     assert_eq!(waiting[1].receive::<FetchRequest>().responses[0].partitions[0].error_code, 100);
 }
+
+/// Creating a topic opens its partitions under their shards' next epoch. That used to fence the partitions that were in these
+/// shards before, so that the next produce to another topic was refused once.
+#[test]
+fn creating_a_topic_leaves_the_owners_of_all_others_alone() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("first", 32, &[]);
+    client.create("second", 32, &[]);
+    for partition in 0..32 {
+        assert_eq!(client.produced("first", partition, batch(&["a"])), 0);
+        assert_eq!(client.produced("second", partition, batch(&["b"])), 0);
+    }
+}
