@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: building.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -48,11 +49,20 @@ pub fn cache(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The same, emptied.
+/// An empty folder of ours below the target folder, for this process alone: of two runs at a time the second gets another.
 pub fn scratch(name: &str) -> Result<PathBuf> {
-    let path = cache(name)?;
-    std::fs::remove_dir_all(&path).with_context(|| format!("{} cannot be emptied", path.display()))?;
-    cache(name)
+    for number in 1..100 {
+        let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
+        let lock = File::create(cache("locks")?.join(&name))?;
+        if lock.try_lock().is_err() {
+            continue;
+        }
+        std::mem::forget(lock); // held until the process ends
+        let path = cache(&name)?;
+        std::fs::remove_dir_all(&path).with_context(|| format!("{} cannot be emptied", path.display()))?;
+        return cache(&name);
+    }
+    bail!("there are too many runs of {name} at a time")
 }
 
 /// Whether a program is on the path.

@@ -2,8 +2,6 @@
 //!
 //! Deliberately not here: what the answers must be.
 
-use std::collections::VecDeque;
-
 use anyhow::{Context, Result, ensure};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::records::{
@@ -124,6 +122,3 @@ pub fn receive_commit(connection: &mut Connection, partitions: usize) -> Result<
     );
     Ok(())
 }
-
-/// Requests under way, oldest first, each with what its answer is about.
-pub type Pipeline<T> = VecDeque<T>;

@@ -8,7 +8,7 @@
 mod load;
 mod oracle;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use pagemark_client::Connection;
 
-use self::load::{Commits, Pipeline, Producer};
+use self::load::{Commits, Producer};
 use self::oracle::{CommitBook, PartitionBook, SentBatch};
 use crate::broker::{Broker, BrokerCommand, await_end, free_ports, kill_9};
 use crate::rng::Rng;
@@ -54,6 +54,17 @@ pub struct Args {
     /// Where the report goes as JSON
     #[arg(long)]
     report: Option<PathBuf>,
+}
+
+/// A commit that was sent: the group, and what for which partition.
+type SentCommit = (&'static str, Commits);
+
+/// Two connections, each with the requests on it that have no answer, oldest first.
+struct Burst {
+    producing: Connection,
+    produces: VecDeque<i32>,
+    committing: Connection,
+    commits: VecDeque<SentCommit>,
 }
 
 /// What has been counted.
@@ -175,52 +186,69 @@ impl Run {
 
     /// Fills two pipelines, ends the broker, and reads what answers are left in the sockets: they were given, so they count.
     fn kill(&mut self) -> Result<()> {
-        let (mut producing, mut committing) = (admin::connect(self.port)?, admin::connect(self.port)?);
-        let (mut produces, mut commits) = (Pipeline::new(), Pipeline::new());
-        for _ in 0..self.rng.within(1..BATCHES_UNDER_WAY + 1) {
-            for partition in 0..PARTITIONS {
-                self.send_batch(&mut producing, partition)?;
-                produces.push_back(partition);
-            }
-            for _ in 0..self.rng.within(1..4) {
-                commits.push_back(self.send_commit(&mut committing)?);
-            }
+        let mut burst = Burst {
+            producing: admin::connect(self.port)?,
+            produces: VecDeque::new(),
+            committing: admin::connect(self.port)?,
+            commits: VecDeque::new(),
+        };
+        for _ in 0..self.rng.below(BATCHES_UNDER_WAY) {
+            self.send_some(&mut burst)?;
         }
-        // At once, a little later, or in the midst of the answers.
+        self.wait_or_read(&mut burst)?;
+        // Whatever was answered by now, these are not.
+        self.send_some(&mut burst)?;
+        kill_9(self.broker.pid());
+        self.tally.kills += 1;
+        ensure!(await_end(self.broker.pid()), "the broker survived SIGKILL");
+        while let Some(partition) = burst.produces.front().copied() {
+            if !answered(self.receive_batch(&mut burst.producing, partition))? {
+                break;
+            }
+            burst.produces.pop_front();
+        }
+        while let Some(sent) = burst.commits.front() {
+            if !answered(self.receive_commit(&mut burst.committing, sent))? {
+                break;
+            }
+            burst.commits.pop_front();
+        }
+        self.tally.produces_unanswered += burst.produces.len() as u64;
+        self.tally.commits_unanswered += burst.commits.len() as u64;
+        self.tally.cycles += u32::from(!burst.produces.is_empty() && !burst.commits.is_empty());
+        Ok(())
+    }
+
+    /// A batch for each partition and a few burst.commits.
+    fn send_some(&mut self, burst: &mut Burst) -> Result<()> {
+        for partition in 0..PARTITIONS {
+            self.send_batch(&mut burst.producing, partition)?;
+            burst.produces.push_back(partition);
+        }
+        for _ in 0..self.rng.within(1..4) {
+            burst.commits.push_back(self.send_commit(&mut burst.committing)?);
+        }
+        Ok(())
+    }
+
+    /// So that kills strike at once, a little later, and in the midst of the answers.
+    fn wait_or_read(&mut self, burst: &mut Burst) -> Result<()> {
         match self.rng.below(4) {
             0 => {}
             1 => std::thread::sleep(Duration::from_micros(self.rng.below(5000))),
             2 => {
-                for _ in 0..self.rng.below(produces.len() as u64) {
-                    let partition = produces.pop_front().expect("fewer are read than were sent");
-                    self.receive_batch(&mut producing, partition)?;
+                for _ in 0..self.rng.below(burst.produces.len() as u64 + 1) {
+                    let partition = burst.produces.pop_front().expect("no more are read than were sent");
+                    self.receive_batch(&mut burst.producing, partition)?;
                 }
             }
             _ => {
-                for _ in 0..self.rng.below(commits.len() as u64) {
-                    let sent = commits.pop_front().expect("fewer are read than were sent");
-                    self.receive_commit(&mut committing, &sent)?;
+                for _ in 0..self.rng.below(burst.commits.len() as u64 + 1) {
+                    let sent = burst.commits.pop_front().expect("no more are read than were sent");
+                    self.receive_commit(&mut burst.committing, &sent)?;
                 }
             }
         }
-        kill_9(self.broker.pid());
-        self.tally.kills += 1;
-        ensure!(await_end(self.broker.pid()), "the broker survived SIGKILL");
-        while let Some(partition) = produces.front().copied() {
-            if !answered(self.receive_batch(&mut producing, partition))? {
-                break;
-            }
-            produces.pop_front();
-        }
-        while let Some(sent) = commits.front() {
-            if !answered(self.receive_commit(&mut committing, sent))? {
-                break;
-            }
-            commits.pop_front();
-        }
-        self.tally.produces_unanswered += produces.len() as u64;
-        self.tally.commits_unanswered += commits.len() as u64;
-        self.tally.cycles += u32::from(!produces.is_empty() && !commits.is_empty());
         Ok(())
     }
 
@@ -288,7 +316,7 @@ impl Run {
     }
 
     /// A commit of one group in some partitions; gives what was sent, by group.
-    fn send_commit(&mut self, connection: &mut Connection) -> Result<(&'static str, Commits)> {
+    fn send_commit(&mut self, connection: &mut Connection) -> Result<SentCommit> {
         let group = GROUPS[self.rng.below(GROUPS.len() as u64) as usize];
         let first = self.rng.below(PARTITIONS as u64) as i32;
         let mut commits = Commits::new();
@@ -301,7 +329,7 @@ impl Run {
         Ok((group, commits))
     }
 
-    fn receive_commit(&mut self, connection: &mut Connection, sent: &(&'static str, Commits)) -> Result<()> {
+    fn receive_commit(&mut self, connection: &mut Connection, sent: &SentCommit) -> Result<()> {
         load::receive_commit(connection, sent.1.len())?;
         for (partition, _) in &sent.1 {
             self.commits.get_mut(&(sent.0, *partition)).expect("every pair has a book").confirmed();

@@ -225,6 +225,12 @@ fn help_and_docs_name_every_setting_its_default_and_its_variable() {
 }
 
 #[test]
+fn the_page_of_settings_is_current() {
+    let page = include_str!("../../../../docs/settings.md");
+    assert!(page == markdown(), "docs/settings.md is out of date: cargo xtask settings-docs");
+}
+
+#[test]
 fn no_text_whatever_makes_reading_panic() {
     for spec in KEYS {
         for value in [
