@@ -4,9 +4,8 @@ use pagemark_wire::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use pagemark_wire::messages::offset_fetch_response::OffsetFetchResponseTopics;
 use pagemark_wire::messages::*;
 
-use crate::loading::loaded;
-use crate::support::Rig;
 use crate::support::client::*;
+use crate::support::{Rig, local_engine};
 
 fn rig() -> Rig {
     let rig = Rig::memory();
@@ -111,7 +110,7 @@ fn after_every_kill_the_last_acknowledged_commit_is_told_invariants_12_and_17() 
     let groups: Vec<String> = (0..12).map(|g| format!("group-{g}")).collect();
     let mut acknowledged = 0;
     for round in 0..5 {
-        let rig = Rig::local(dir.path());
+        let rig = Rig::at_once(local_engine(dir.path()), &[]);
         let mut client = rig.client();
         if round > 0 {
             for group in &groups {
@@ -119,7 +118,7 @@ fn after_every_kill_the_last_acknowledged_commit_is_told_invariants_12_and_17() 
                 assert_eq!(told, acknowledged, "{group} in round {round}");
             }
         }
-        loaded(&rig);
+        rig.wait_for_load();
         for step in 0..10 {
             acknowledged = i64::from(round * 100 + step + 1);
             for group in &groups {

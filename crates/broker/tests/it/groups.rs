@@ -249,11 +249,11 @@ fn members_survive_a_restart_and_generations_go_on_invariant_24() {
     let (leader_id, follower_id) = (leader.id.clone(), follower.id.clone());
     drop((leader, follower));
     rig.kill();
-    let rig = Rig::local(dir.path());
+    let rig = Rig::at_once(crate::support::local_engine(dir.path()), &[]);
     let back = |id: StrBytes| Member { id, generation: 2, ..Member::new(&rig) };
     let (mut leader, mut follower) = (back(leader_id), back(follower_id));
     assert_eq!((leader.heartbeat(), follower.heartbeat()), (0, 0), "also while it loads (G-4)");
-    crate::loading::loaded(&rig);
+    rig.wait_for_load();
     assert_eq!((leader.heartbeat(), follower.heartbeat()), (0, 0));
     assert_eq!(follower.sync(&[]), "second half");
     assert_eq!(follower.commit(8), 0);

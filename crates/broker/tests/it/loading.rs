@@ -6,11 +6,6 @@ use crate::support::client::*;
 use crate::support::engines::SlowReads;
 use crate::support::{Rig, local_engine, until};
 
-/// Waits until all groups are loaded.
-pub fn loaded(rig: &Rig) {
-    until("the groups are loaded", || rig.block_on(rig.broker().executors.census()).loading_shards == 0);
-}
-
 #[test]
 fn during_a_load_everything_but_a_heartbeat_is_told_to_come_again_g_4() {
     let dir = tempfile::tempdir().unwrap();
@@ -25,7 +20,7 @@ fn during_a_load_everything_but_a_heartbeat_is_told_to_come_again_g_4() {
     rig.kill();
 
     let engine = SlowReads::over(local_engine(dir.path()));
-    let rig = Rig::on(std::sync::Arc::clone(&engine) as _, &[]);
+    let rig = Rig::at_once(std::sync::Arc::clone(&engine) as _, &[]);
     let mut client = rig.client();
     for version in 1..=9 {
         let (code, offset) = if version >= 8 {
@@ -64,7 +59,7 @@ fn during_a_load_everything_but_a_heartbeat_is_told_to_come_again_g_4() {
     assert_eq!(status, 503);
 
     engine.let_go();
-    loaded(&rig);
+    rig.wait_for_load();
     assert_eq!(client.committed("readers", "orders", 0).committed_offset, 49);
     assert_eq!(client.commit("readers", "orders", 0, 1), 0);
     assert_eq!(crate::http::get(&rig, "/readyz").0, 200);
@@ -85,7 +80,7 @@ fn asking_at_once_after_each_of_many_restarts_never_gives_a_wrong_offset_invaria
     drop(client);
     rig.kill();
     for _ in 0..20 {
-        let rig = Rig::local(dir.path());
+        let rig = Rig::at_once(local_engine(dir.path()), &[]);
         let mut client = rig.client();
         until("the offset is told", || {
             let mut answer = client.ask(8, &committed_request("readers", Some(&[("orders", 0)])));

@@ -59,9 +59,6 @@ fn all_that_was_acknowledged_is_there_after_every_kill_and_stop() {
         let mut client = rig.client();
         let epoch_now = epoch(&mut client);
         if let Some((seen, epoch_before)) = &before {
-            crate::support::until("the groups are loaded", || {
-                rig.block_on(rig.broker().executors.census()).loading_shards == 0
-            });
             assert_eq!(&look(&mut client), seen, "round {round}");
             assert!(epoch_now > *epoch_before || round % 2 == 0, "grown by an unclean restart (R-53)");
             assert!(epoch_now >= *epoch_before, "P-26");
@@ -179,9 +176,6 @@ fn a_deleted_topic_stays_deleted_and_its_offsets_stay_away_after_a_kill() {
     assert_eq!(client.ask(12, &metadata_request(&["orders"])).topics[0].error_code, 3);
     assert_ne!(client.create("orders", 1, &[]), old);
     assert_eq!(client.end("orders", 0), 0);
-    crate::support::until("the groups are loaded", || {
-        rig.block_on(rig.broker().executors.census()).loading_shards == 0
-    });
     assert_eq!(client.committed("readers", "orders", 0).committed_offset, -1, "invariant 18");
 }
 
@@ -199,9 +193,6 @@ fn the_number_of_offsets_partitions_is_that_of_the_directory_whatever_the_settin
     for partitions in [1, 50] {
         let setting = format!("offsets.topic.num.partitions={partitions}");
         let rig = Rig::on(local_engine(dir.path()), &[&setting]);
-        crate::support::until("the groups are loaded", || {
-            rig.block_on(rig.broker().executors.census()).loading_shards == 0
-        });
         let mut client = rig.client();
         for group in 0..20 {
             let told = client.committed(&format!("group-{group}"), "orders", 0);

@@ -73,8 +73,20 @@ impl Rig {
         Rig::on(local_engine(dir), &[])
     }
 
-    /// A broker on any engine.
+    /// A broker on any engine, with its groups loaded.
     pub fn on(engine: Arc<dyn Engine>, changes: &[&str]) -> Rig {
+        let rig = Rig::at_once(engine, changes);
+        rig.wait_for_load();
+        rig
+    }
+
+    /// Waits until all groups are loaded.
+    pub fn wait_for_load(&self) {
+        until("the groups are loaded", || self.block_on(self.broker().executors.census()).loading_shards == 0);
+    }
+
+    /// A broker on any engine, which may still be loading its groups.
+    pub fn at_once(engine: Arc<dyn Engine>, changes: &[&str]) -> Rig {
         let runtime = runtime();
         let server = runtime.block_on(start(engine, settings(changes)));
         Rig::around(runtime, server)

@@ -29,6 +29,7 @@ pub fn simulated<T>(changes: &[&str], scenario: impl AsyncFnOnce(Simulated) -> T
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let server = start(Arc::new(MemoryEngine::new()), settings(changes)).await;
+        while server.broker().executors.census().await.loading_shards > 0 {}
         scenario(Simulated { server }).await
     })
 }
