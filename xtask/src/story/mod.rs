@@ -76,6 +76,7 @@ struct Kills {
     without: usize,
     with_commit: usize,
     ready_ms: Vec<u64>,
+    each: Vec<String>,
 }
 
 /// All that takes part.
@@ -173,12 +174,14 @@ impl Scene {
         for number in 0..kills {
             let at = number * share + usize::try_from(self.rng.within(share as u64 / 10..share as u64 * 8 / 10))?;
             self.await_line(at, feeder, consumers, &tally)?;
-            let moment = self.moment(number);
-            let found = self.relay.kill(self.broker.pid(), moment, Duration::from_secs(30));
+            let (moment, armed) = (self.moment(number), Instant::now());
+            let found = self.relay.kill(self.broker.pid(), moment, Duration::from_secs(60));
+            let struck_after_ms = armed.elapsed().as_millis();
             ensure!(broker::await_end(self.broker.pid()), "the broker survived SIGKILL");
             tally.note(found);
             self.broker.start_again()?;
             tally.ready_ms.push(self.broker.ready_ms());
+            tally.each.push(format!("line {at}, {moment:?} within {struck_after_ms} ms, {found:?}"));
             self.relay.open()?;
             feeder.allow(self.gate_after(kills, number + 1));
         }
@@ -291,6 +294,9 @@ impl Scene {
         report.fact("of these with a commit the broker never answered", kills.with_commit);
         report.fact("of these with neither produce", kills.without);
         report.fact("restart to first answer, ms", kills.ready_ms.clone());
+        for (number, kill) in kills.each.iter().enumerate() {
+            report.fact(&format!("kill {}", number + 1), kill.as_str());
+        }
         Ok(report)
     }
 }

@@ -9,10 +9,10 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::table::aligned;
-use crate::workspace::cargo;
+use crate::workspace::{cargo, has_program, root};
 use crate::{kcat, tidy};
 
 /// Run everything that must pass before a change lands; at the end a table of steps.
@@ -61,6 +61,10 @@ const STEPS: [Step; 8] = [
 
 /// Runs the steps. `false` if one failed.
 pub fn run(args: &Args) -> Result<bool> {
+    for name in &args.only {
+        let names = STEPS.map(|step| step.name);
+        ensure!(names.contains(&name.as_str()), "there is no step {name}; there are {}", names.join(", "));
+    }
     let mut rows = vec![["", "step", "what", "seconds", "remark"].map(str::to_owned)];
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for step in STEPS.iter().filter(|s| args.only.is_empty() || args.only.iter().any(|name| name == s.name)) {
@@ -94,12 +98,30 @@ fn seconds(time: Duration) -> String {
 }
 
 fn format(_: &Args) -> Result<Outcome> {
+    if let Err(why) = component("fmt", "rustfmt") {
+        return Ok(Outcome::Skipped(format!("{why:#}")));
+    }
     succeeds(cargo().args(["fmt", "--all", "--check"]), "run cargo fmt --all")
 }
 
 fn lints(_: &Args) -> Result<Outcome> {
+    if let Err(why) = component("clippy", "clippy") {
+        return Ok(Outcome::Skipped(format!("{why:#}")));
+    }
     let flags = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     succeeds(cargo().args(flags), "clippy found something; see above")
+}
+
+/// Sees to it that cargo has this command. The error says why it has not.
+fn component(command: &str, name: &str) -> Result<()> {
+    let has = || cargo().args([command, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if has()?.success() {
+        return Ok(());
+    }
+    ensure!(has_program("rustup"), "cargo has no {command}, and there is no rustup to fetch it with");
+    let status = Command::new("rustup").args(["component", "add", name]).current_dir(root()).status()?;
+    ensure!(status.success() && has()?.success(), "cargo has no {command}, and rustup cannot fetch it");
+    Ok(())
 }
 
 fn house_rules(_: &Args) -> Result<Outcome> {
