@@ -2,12 +2,13 @@
 //!
 //! Deliberately not here: threads and printing (`main.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use pagemark_storage::planted::PlantedBug;
 
 use crate::check::{Kind, Violation};
+use crate::disk::CrashPoint;
 use crate::explore::{Case, Effort, IMAGES, explore};
 use crate::rng::Rng;
 use crate::workload::{Plan, Run, Totals, run};
@@ -85,7 +86,9 @@ pub struct Limits {
 pub fn explore_seed(seed: u64, limits: Limits, planted: Option<PlantedBug>) -> Report {
     let finished = run(&Plan::of(seed, planted));
     let mut report = begin_report(seed, &finished);
-    let points = choose(seed, finished.points.len() as u64, limits.points, &finished.faults);
+    let heavy = |point: &CrashPoint| (HEAVY_SECTORS..ZEROING).contains(&point.before.sectors_to_sync(&point.op));
+    let heavy: Vec<u64> = (0..).zip(&finished.points).filter(|(_, point)| heavy(point)).map(|(n, _)| n).collect();
+    let points = choose(seed, finished.points.len() as u64, limits.points, &[near_faults(&finished), heavy]);
     for point in points {
         if report.failures.len() >= limits.failures {
             break;
@@ -113,6 +116,25 @@ pub fn replay(case: Case, planted: Option<PlantedBug>) -> Result<(), Violation> 
     explore(&finished, case, planted, &mut Effort::default())
 }
 
+/// The last I/Os of a run up to a crash point, the one that it dies in last.
+#[must_use]
+pub fn trace(case: Case, planted: Option<PlantedBug>, count: usize) -> Vec<String> {
+    let finished = run(&Plan::of(case.seed, planted));
+    let end = finished.points.len().min(usize::try_from(case.point).unwrap_or(usize::MAX).saturating_add(1));
+    let shown = end.saturating_sub(count)..end;
+    shown
+        .map(|number| {
+            let point = &finished.points[number];
+            let fault = if finished.faults.contains(&(number as u64 + 1)) {
+                "  (a fault struck here or just before)"
+            } else {
+                ""
+            };
+            format!("{number:>6}  {}{fault}", point.before.describe(&point.op))
+        })
+        .collect()
+}
+
 fn begin_report(seed: u64, finished: &Run) -> Report {
     let failure = finished.violation.clone().map(|violation| Failure { seed, case: None, violation });
     Report {
@@ -127,18 +149,30 @@ fn begin_report(seed: u64, finished: &Run) -> Report {
 /// I/Os after a fault in which its consequences are most likely to show: until the next checkpoint covers them.
 const AFTER_FAULT: u64 = 80;
 
-/// Numbers of crash points: spread over the run, and up to half of them soon after a fault, if there was one.
-fn choose(seed: u64, available: u64, wanted: u64, faults: &[u64]) -> Vec<u64> {
-    if available <= wanted || faults.is_empty() {
-        return sample(seed, available, wanted);
+/// Sectors that a sync has to write for a power cut before it to be of special interest, and those of a file just filled with
+/// zeros, which is of none.
+const HEAVY_SECTORS: usize = 3;
+const ZEROING: usize = 24;
+
+/// Crash points soon after a fault.
+fn near_faults(run: &Run) -> Vec<u64> {
+    let near = |point: &u64| run.faults.iter().any(|fault| (*fault..fault + AFTER_FAULT).contains(point));
+    (0..run.points.len() as u64).filter(near).collect()
+}
+
+/// Numbers of crash points: up to a third from each of the lists of special ones, the rest spread over the run.
+fn choose(seed: u64, available: u64, wanted: u64, special: &[Vec<u64>]) -> Vec<u64> {
+    if available <= wanted {
+        return (0..available).collect();
     }
-    let near: Vec<u64> = (0..available).filter(|p| faults.iter().any(|f| *f <= *p && *p < f + AFTER_FAULT)).collect();
-    let of_near = sample(seed, near.len() as u64, wanted / 2);
-    let mut chosen: Vec<u64> = of_near.iter().map(|index| near[*index as usize]).collect();
-    chosen.extend(sample(seed, available, wanted - chosen.len() as u64));
-    chosen.sort_unstable();
-    chosen.dedup();
-    chosen
+    let mut chosen = BTreeSet::new();
+    for list in special {
+        chosen.extend(sample(seed, list.len() as u64, wanted / 3).into_iter().map(|index| list[index as usize]));
+    }
+    let others: Vec<u64> = (0..available).filter(|point| !chosen.contains(point)).collect();
+    let rest = wanted.saturating_sub(chosen.len() as u64);
+    chosen.extend(sample(seed, others.len() as u64, rest).into_iter().map(|index| others[index as usize]));
+    chosen.into_iter().collect()
 }
 
 /// Numbers of crash points, evenly spread with a random offset each; all if there are no more than asked for.
@@ -169,10 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn a_run_with_a_fault_is_crashed_more_often_soon_after_it() {
-        let near = |points: &[u64]| points.iter().filter(|p| (700..780).contains(*p)).count();
-        let points = choose(1, 1_000, 100, &[700]);
-        assert!(points.windows(2).all(|w| w[0] < w[1]) && points.len() > 90);
-        assert!(near(&points) >= 50 && near(&choose(1, 1_000, 100, &[])) < 10);
+    fn special_crash_points_get_their_third_and_none_is_tried_twice() {
+        let points = choose(1, 1_000, 90, &[(700..780).collect(), Vec::new()]);
+        assert_eq!(points.len(), 90);
+        assert!(points.windows(2).all(|w| w[0] < w[1]));
+        assert!((30..45).contains(&points.iter().filter(|p| (700..780).contains(*p)).count()));
+        assert_eq!(choose(1, 5, 100, &[vec![3]]), [0, 1, 2, 3, 4]);
     }
 }

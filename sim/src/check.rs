@@ -307,7 +307,7 @@ fn check_epochs(
     }
     if let Some(before) = view.epochs.get(&key) {
         let now = partition.leader_epoch();
-        let closed = view.closed.is_some_and(|units| prefix <= units);
+        let closed = now == *before && view.closed.is_some_and(|units| view.left_nothing(units, prefix));
         if now < *before || (now == *before && !closed) {
             return wrong(format!("epoch {} after {}, closed: {closed}", now.0, before.0));
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use pagemark_sim::bugs;
-use pagemark_sim::campaign::{Limits, Report, explore_seed, replay};
+use pagemark_sim::campaign::{Limits, Report, explore_seed, replay, trace};
 use pagemark_sim::explore::{Case, IMAGES};
 use pagemark_storage::planted::PlantedBug;
 
@@ -47,6 +47,9 @@ struct CrashArgs {
     /// Replay one case only: SEED:POINT:IMAGE, or SEED for the run without a crash.
     #[arg(long)]
     replay: Option<String>,
+    /// With --replay: print so many I/Os of the run before the crash.
+    #[arg(long, default_value_t = 0)]
+    trace: usize,
     /// Plant a bug. Needs the feature planted-bugs.
     #[arg(long)]
     bug: Option<String>,
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
 fn crash(args: &CrashArgs) -> Result<ExitCode, String> {
     let planted = args.bug.as_deref().map(bugs::by_name).transpose()?;
     if let Some(text) = &args.replay {
-        return replay_one(text, planted);
+        return replay_one(text, planted, args.trace);
     }
     let report = explore_all(args, planted);
     match args.output {
@@ -92,7 +95,7 @@ fn crash(args: &CrashArgs) -> Result<ExitCode, String> {
     Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn replay_one(text: &str, planted: Option<PlantedBug>) -> Result<ExitCode, String> {
+fn replay_one(text: &str, planted: Option<PlantedBug>, traced: usize) -> Result<ExitCode, String> {
     let wrong = || format!("--replay takes SEED:POINT:IMAGE or SEED, not {text}");
     let numbers: Vec<u64> = text.split(':').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
     let case = match numbers[..] {
@@ -100,6 +103,9 @@ fn replay_one(text: &str, planted: Option<PlantedBug>) -> Result<ExitCode, Strin
         [seed, point, image] if image < IMAGES => Case { seed, point, image },
         _ => return Err(wrong()),
     };
+    if traced > 0 {
+        trace(case, planted, traced).iter().for_each(|line| println!("{line}"));
+    }
     match replay(case, planted) {
         Ok(()) => {
             println!("{text}: every promise is kept");

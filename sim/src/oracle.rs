@@ -215,6 +215,12 @@ impl View<'_> {
         *newest = (*newest).max(epoch);
     }
 
+    /// Whether the units between the two prefixes change nothing, so that nobody can tell whether they are there.
+    #[must_use]
+    pub fn left_nothing(&self, earlier: usize, later: usize) -> bool {
+        later <= earlier || self.model(earlier) == self.model(later)
+    }
+
     /// The state that exactly the first `prefix` units make.
     #[must_use]
     pub fn model(&self, prefix: usize) -> Model {

@@ -12,7 +12,7 @@ pub enum FaultKind {
     /// A `sync_data` fails with EIO: part of what was pending reached the medium, and the rest counts as written from now
     /// on, so that another sync would succeed without it.
     SyncError,
-    /// A `sync_dir` fails in the same way.
+    /// A `sync_dir` fails with EIO: the oldest of the directory's changes may have reached the medium, the others wait on.
     DirSyncError,
     /// A write fails with EIO, done in part.
     WriteError,

@@ -36,19 +36,39 @@ struct SectorState {
     pending: Vec<Sector>,
 }
 
-/// How much of what is pending a crash keeps: drawn once a file, so that some images lose all and some nothing.
+/// How much of what is pending a crash keeps: drawn once a file, so that some images lose all, some nothing, and some only
+/// one sector in the midst of all the others.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Luck {
-    keep_of_8: u64,
+pub(super) enum Luck {
+    /// So many of eight, each on its own.
+    Keep(u64),
+    /// All but the n-th that is asked about, counted round.
+    LoseOne(u64),
 }
 
 impl Luck {
-    pub(super) fn draw(rng: &mut Rng) -> Luck {
-        Luck { keep_of_8: [0, 0, 1, 4, 4, 7, 8, 8][rng.index(8)] }
+    /// For something of which `pending` parts are in question.
+    pub(super) fn draw(rng: &mut Rng, pending: usize) -> Luck {
+        match rng.below(10) {
+            0 | 1 => Luck::LoseOne(rng.below(pending as u64)),
+            2 => Luck::Keep(1),
+            3 | 4 => Luck::Keep(4),
+            5 => Luck::Keep(7),
+            6 | 7 => Luck::Keep(8),
+            _ => Luck::Keep(0),
+        }
     }
 
-    pub(super) fn keeps(self, rng: &mut Rng) -> bool {
-        rng.chance(self.keep_of_8, 8)
+    /// Whether the next part is kept.
+    pub(super) fn keeps(&mut self, rng: &mut Rng) -> bool {
+        match self {
+            Luck::Keep(of_8) => rng.chance(*of_8, 8),
+            Luck::LoseOne(left) => {
+                let kept = *left != 0;
+                *left = left.wrapping_sub(1);
+                kept
+            }
+        }
     }
 }
 
@@ -126,7 +146,7 @@ impl Inode {
 
     /// Any part of what is pending reaches the medium, each sector on its own; the page cache and what is pending stay.
     pub(super) fn sync_in_part(&mut self, rng: &mut Rng) {
-        let luck = Luck::draw(rng);
+        let mut luck = Luck::draw(rng, self.pending_sectors());
         for sector in &mut self.sectors {
             if !sector.pending.is_empty() && luck.keeps(rng) {
                 let version = pick_version(rng, sector.pending.len());
@@ -184,7 +204,7 @@ impl Inode {
 
     /// The kernel throws clean pages away when it likes; those that a failed sync left clean are then as on the medium.
     pub(super) fn evict_lost(&mut self, rng: &mut Rng) {
-        let luck = Luck::draw(rng);
+        let mut luck = Luck::draw(rng, self.sectors.len());
         for sector in &mut self.sectors {
             let lost = sector.pending.is_empty() && !same(&sector.cached, &sector.durable);
             if lost && !luck.keeps(rng) {
@@ -193,7 +213,12 @@ impl Inode {
         }
     }
 
-    /// Sectors that a power cut could change.
+    /// How many sectors wait to be written.
+    pub(super) fn pending_sectors(&self) -> usize {
+        self.sectors.iter().filter(|sector| !sector.pending.is_empty()).count()
+    }
+
+    /// Whether a power cut could change anything.
     pub(super) fn has_pending(&self) -> bool {
         !self.pending_lens.is_empty() || self.sectors.iter().any(|s| !s.pending.is_empty())
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::inode::{Inode, Luck};
+use super::inode::{Inode, Luck, SECTOR_BYTES};
 use crate::rng::Rng;
 
 /// Identity of a file, whatever its name.
@@ -55,6 +55,16 @@ pub enum Op {
     Remove(String),
     /// `sync_dir`
     SyncDir(String),
+}
+
+impl Op {
+    /// How many parts it has that are done each on its own.
+    fn sectors(&self) -> usize {
+        match self {
+            Op::Write { offset, bytes, .. } => (*offset as usize % SECTOR_BYTES + bytes.len()).div_ceil(SECTOR_BYTES),
+            _ => 1,
+        }
+    }
 }
 
 /// Names and directories, on the medium or in the cache.
@@ -152,6 +162,24 @@ impl DiskState {
         self.cached.files.iter().map(|(path, ino)| (path.clone(), read(ino))).collect()
     }
 
+    /// An operation in a few words.
+    #[must_use]
+    pub fn describe(&self, op: &Op) -> String {
+        let name = |ino: &Ino| {
+            let named = self.cached.files.iter().find(|(_, of)| *of == ino);
+            named.map_or_else(|| format!("{ino:?}"), |(path, _)| path.clone())
+        };
+        match op {
+            Op::CreateDir(path) => format!("create_dir {path}"),
+            Op::Create { path, .. } => format!("create {path}"),
+            Op::Write { ino, offset, bytes } => format!("write {} at {offset}, {} bytes", name(ino), bytes.len()),
+            Op::Sync { ino } => format!("sync_data {}", name(ino)),
+            Op::Rename { from, to, .. } => format!("rename {from} to {to}"),
+            Op::Remove(path) => format!("remove {path}"),
+            Op::SyncDir(dir) => format!("sync_dir {dir:?}"),
+        }
+    }
+
     pub(super) fn len(&self, ino: Ino) -> u64 {
         self.inodes.get(&ino).map_or(0, |inode| inode.len())
     }
@@ -170,6 +198,15 @@ impl DiskState {
             Op::CreateDir(_) | Op::Create { .. } => true,
             Op::Write { ino, offset, bytes } => offset + bytes.len() as u64 > self.len(*ino),
             Op::Sync { .. } | Op::Rename { .. } | Op::Remove(_) | Op::SyncDir(_) => false,
+        }
+    }
+
+    /// How many sectors a sync would write: the more, the more ways there are to lose some of them.
+    #[must_use]
+    pub fn sectors_to_sync(&self, op: &Op) -> usize {
+        match op {
+            Op::Sync { ino } => self.inodes.get(ino).map_or(0, |inode| inode.pending_sectors()),
+            _ => 0,
         }
     }
 
@@ -203,7 +240,7 @@ impl DiskState {
 
     /// What a crash within the call leaves: of a write any sectors, of a sync any part, of the rest all or nothing.
     pub fn apply_partially(&mut self, op: &Op, rng: &mut Rng) {
-        let luck = Luck::draw(rng);
+        let mut luck = Luck::draw(rng, op.sectors());
         match op {
             Op::Write { ino, offset, bytes } => {
                 self.with(*ino, |inode| inode.write(*offset, bytes, || luck.keeps(rng)));
@@ -214,12 +251,23 @@ impl DiskState {
         }
     }
 
-    /// What a call that fails leaves: a write is done in part; a sync is done in part and forgets the rest.
+    /// What a call that fails leaves: a write is done in part; a sync is done in part and forgets the rest. Names are not
+    /// forgotten, because file systems keep them in a journal: the oldest changes are durable, the others go on waiting.
     pub(super) fn apply_failing(&mut self, op: &Op, rng: &mut Rng) {
-        let luck = Luck::draw(rng);
         match op {
             Op::Sync { ino } => self.with(*ino, |inode| inode.sync_failing(rng)),
-            Op::SyncDir(dir) => self.settle_names(dir, |_| luck.keeps(rng)),
+            Op::SyncDir(dir) => {
+                let mut oldest = rng.index(self.pending.len() + 1);
+                let durable = Arc::make_mut(&mut self.durable);
+                self.pending.retain(|change| {
+                    let settled = change.dir() == dir && oldest > 0;
+                    if settled {
+                        oldest -= 1;
+                        durable.change(change);
+                    }
+                    !settled
+                });
+            }
             _ => self.apply_partially(op, rng),
         }
     }
@@ -238,7 +286,7 @@ impl DiskState {
     pub fn power_cut(&mut self, rng: &mut Rng) {
         let dirs: BTreeSet<String> = self.pending.iter().map(|change| change.dir().to_owned()).collect();
         for dir in dirs {
-            let luck = Luck::draw(rng);
+            let mut luck = Luck::draw(rng, self.pending.len());
             self.settle_names(&dir, |_| luck.keeps(rng));
         }
         let durable = Arc::make_mut(&mut self.durable);

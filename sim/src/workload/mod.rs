@@ -168,7 +168,11 @@ impl Workload {
     /// What a sudden end finds: requests without an answer, a flush half done.
     fn last_minute(&mut self) -> Result<(), Violation> {
         for _ in 0..1 + self.rng.below(8) {
-            self.produce()?;
+            if self.rng.chance(1, 4) {
+                self.burst()?
+            } else {
+                self.produce()?
+            }
             if self.rng.chance(1, 2) {
                 self.rig.step_flush();
             }

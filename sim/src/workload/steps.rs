@@ -11,7 +11,9 @@ use pagemark_wire::records::BatchHeader;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, ProducerId, TopicId};
 
 use super::Workload;
-use super::client::{COMMIT_PARTITIONS, Clients, GROUPS, PRODUCERS, Sent, TOPIC_NAMES, TOPIC_PARTITIONS, records};
+use super::client::{
+    COMMIT_PARTITIONS, Clients, GROUPS, PRODUCERS, Sent, TOPIC_NAMES, TOPIC_PARTITIONS, record_like_restart, records,
+};
 use crate::batch::{Source, build};
 use crate::check::{Kind, Violation, describe, violation};
 use crate::observe::{partitions_of, shard_of};
@@ -36,6 +38,7 @@ impl Workload {
             72..73 => self.delete_topic()?,
             73..75 => self.reopen()?,
             75..78 => self.rig.write_idle_mark(),
+            78..82 => self.burst()?,
             _ => {}
         }
         for _ in 0..self.rng.below(4) {
@@ -52,6 +55,17 @@ impl Workload {
         Ok(())
     }
 
+    /// Some appends that go into one flush, whose write is perhaps done and whose sync is not.
+    pub(super) fn burst(&mut self) -> Done {
+        for _ in 0..2 + self.rng.below(4) {
+            let Some(partition) = self.clients.any_partition(&mut self.rng) else { return Ok(()) };
+            let (unit, partitions) = (self.oracle.units().len(), self.clients.owned.len());
+            let records = record_like_restart(&mut self.rng, unit, partitions);
+            self.append(&[(partition, Source::PLAIN, records)])?;
+        }
+        Ok(())
+    }
+
     fn wrong(&self, detail: String) -> Violation {
         violation(Kind::Misbehaved, detail)
     }
@@ -62,7 +76,7 @@ impl Workload {
             PRODUCERS => Source::PLAIN,
             producer => self.clients.source(ProducerId(1_000 + producer as i64), partition),
         };
-        let records = records(&mut self.rng, self.oracle.units().len(), self.clients.owned.len());
+        let records = records(&mut self.rng, self.oracle.units().len());
         self.append(&[(partition, source, records)])
     }
 
@@ -73,11 +87,7 @@ impl Workload {
         for index in 0..TOPIC_PARTITIONS as i32 {
             if self.rng.chance(2, 3) {
                 let partition = PartitionKey { topic: first.topic, partition: PartitionIndex(index) };
-                parts.push((
-                    partition,
-                    Source::PLAIN,
-                    records(&mut self.rng, self.oracle.units().len(), self.clients.owned.len()),
-                ));
+                parts.push((partition, Source::PLAIN, records(&mut self.rng, self.oracle.units().len())));
             }
         }
         if parts.is_empty() { Ok(()) } else { self.append(&parts) }
