@@ -30,6 +30,20 @@ use crate::settings::{Address, Settings, quarter_of_memory_bytes};
 /// After the log has failed, reads go on for this long; then the process ends so that a supervisor starts it anew.
 pub const FAREWELL: Duration = Duration::from_secs(30);
 
+/// How long connections may take to write their last answers when the broker stops. A client that misses one asks again.
+const LAST_ANSWERS: Duration = Duration::from_millis(50);
+
+/// How far a broker has come in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It takes connections and requests.
+    Serving,
+    /// It takes no new connections; what is in hand is finished.
+    Finishing,
+    /// Connections are closed.
+    Closed,
+}
+
 /// Why a broker does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -51,7 +65,7 @@ pub enum StartError {
 /// A broker that serves.
 pub struct Server {
     broker: Arc<Broker>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Phase>,
     /// Where it listens: the listener's name, the bound address, the advertised one.
     pub listening: Vec<(String, Address, Address)>,
     /// Where HTTP is served, if it is.
@@ -75,7 +89,7 @@ impl Server {
         let http = bind_http(&settings).await?;
         let broker = assemble(&settings, engine, host, executors).await?;
         broker.admin.recover().await.map_err(|(_, why)| StartError::Storage(why))?;
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Phase::Serving);
         let mut listening = Vec::new();
         for (name, listener, bound, advertised) in listeners {
             tokio::spawn(listener::accept(Arc::clone(&broker), listener, advertised.clone(), stopped.clone()));
@@ -95,12 +109,18 @@ impl Server {
         &self.broker
     }
 
-    /// Waits until the log has failed, and tells why. Never returns while all is well.
+    /// Waits until the log has failed, or an executor has broken, and tells why. Never returns while all is well.
     pub async fn failed(&self) -> Arc<str> {
         let mut progress = self.broker.progress.subscribe();
-        match progress.wait_for(|p| p.failed.is_some()).await {
-            Ok(progress) => progress.failed.clone().unwrap_or_else(|| Arc::from("unknown")),
-            Err(_) => std::future::pending().await,
+        let log = async {
+            match progress.wait_for(|p| p.failed.is_some()).await {
+                Ok(progress) => progress.failed.clone().unwrap_or_else(|| Arc::from("unknown")),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            why = log => why,
+            why = self.broker.executors.broken() => why,
         }
     }
 
@@ -109,8 +129,11 @@ impl Server {
     /// # Errors
     /// [`EngineError`] if what was accepted could not be made durable.
     pub async fn stop(self) -> Result<(), EngineError> {
-        let _ = self.stop.send(true);
+        self.stop.send_replace(Phase::Finishing);
         self.broker.executors.stop().await;
+        // Every answer that there will be has been given; the connections get a moment to write it.
+        tokio::time::sleep(LAST_ANSWERS).await;
+        self.stop.send_replace(Phase::Closed);
         let engine = Arc::clone(&self.broker.engine);
         let closed = tokio::task::spawn_blocking(move || engine.close()).await;
         closed.unwrap_or_else(|_| Err(EngineError::Stopped(Arc::from("closing the engine failed"))))

@@ -301,6 +301,12 @@ pub trait MetaStore: Send + Sync {
 
 /// Both seams in one: what a broker is started with.
 pub trait Engine: LogStore + MetaStore {
+    /// Whether everything that was ever acknowledged in the keyed state, and every topic made, is known. If not, nothing may
+    /// be concluded from something being absent: what looks left over must be kept.
+    fn facts_are_whole(&self) -> bool {
+        true
+    }
+
     /// Makes everything accepted durable, writes a checkpoint where that applies, and stops. Later writes are refused.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ use crate::partitions::Partition;
 /// Bytes of log read in one turn while loading, so that a long load does not keep other shards waiting.
 const LOAD_SLICE_BYTES: usize = 1 << 20;
 
+/// A commit whose append takes longer is answered COORDINATOR_NOT_AVAILABLE (O-18; Kafka's `offsets.commit.timeout.ms`).
+const COMMIT_TIMEOUT_MS: u64 = 5_000;
 /// Batches are split beyond so many bytes of keys and values: more than core lets one request write, and well below what a
 /// log record can hold.
 const BATCH_SPLIT_BYTES: usize = 9 << 20;
@@ -57,6 +59,8 @@ pub(super) struct OwnedGroupShard {
     durable_end: Offset,
     /// Appends on their way to the disk: the end of each and when it was handed over, oldest first.
     in_flight: VecDeque<(Offset, MonoMs)>,
+    /// Commits that wait for an append below this have been told that it takes too long (O-18).
+    told_late: Offset,
     /// When the core wants to be called.
     pub deadline: Option<MonoMs>,
 }
@@ -80,6 +84,7 @@ impl OwnedGroupShard {
             appended_end: end,
             durable_end: end,
             in_flight: VecDeque::new(),
+            told_late: Offset(0),
             deadline: None,
         }
     }
@@ -147,6 +152,26 @@ impl OwnedGroupShard {
     pub fn handed_over(&mut self, now: MonoMs) -> Offset {
         self.in_flight.push_back((self.appended_end, now));
         self.appended_end
+    }
+
+    /// When commits must be told that their append takes too long; `None` if none is on its way (O-18).
+    pub fn commit_deadline(&self) -> Option<MonoMs> {
+        let oldest = self.in_flight.iter().find(|(end, _)| *end > self.told_late);
+        oldest.map(|(_, since)| since.plus(COMMIT_TIMEOUT_MS))
+    }
+
+    /// Answers the commits whose append has been on its way for too long: whether they are stored is not known. Other
+    /// answers go on waiting.
+    pub fn refuse_late_commits(&mut self, now: MonoMs) {
+        let late = self.in_flight.iter().take_while(|(_, since)| since.plus(COMMIT_TIMEOUT_MS) <= now);
+        let Some(end) = late.map(|(end, _)| *end).last() else { return };
+        self.told_late = self.told_late.max(end);
+        for waiting in self.held.range_mut(..=end).map(|(_, waiting)| waiting) {
+            let is_commit = |(_, answer): &mut (GroupAnswer, Answer)| matches!(answer, Answer::Commit(_));
+            for (respond, answer) in waiting.extract_if(.., is_commit) {
+                respond(answer.refused(ErrorCode::CoordinatorNotAvailable));
+            }
+        }
     }
 
     /// Since when the oldest append on its way is waiting for the disk (G-9).

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::group_shard::{OwnedGroupShard, Phase};
 use super::turn::{Executor, OwnedPartition, Pending};
 
-/// An append outstanding for longer is a stall: nobody is expired then (G-9).
+/// An append outstanding for longer, or a deadline seen later than this, is a stall: nobody is expired then (G-9).
 const STALL_MS: u64 = 1_000;
 
 /// Takes the answer of a group shard; called exactly once.
@@ -78,21 +78,26 @@ impl Executor {
         }
     }
 
-    /// Does what is due in every shard whose deadline has passed.
+    /// Does what is due in every shard whose deadline has passed. A shard that is stalled expires nobody: one whose append
+    /// takes long, or an executor that comes late itself and so may not have seen the heartbeats that came in time (G-9).
     pub(super) fn group_deadlines(&mut self) {
         let now = self.now.mono;
         let due: Vec<u32> = self.group_shards.iter().filter(|(_, s)| s.is_due(now)).map(|(n, _)| *n).collect();
         for number in due {
             let Some(shard) = self.group_shards.get_mut(&number) else { continue };
-            let stalled = shard.outstanding_since().is_some_and(|since| now.0.saturating_sub(since.0) > STALL_MS);
+            let begun = [shard.outstanding_since(), shard.deadline];
+            let stalled = begun.iter().flatten().any(|since| now.0.saturating_sub(since.0) > STALL_MS);
             let effects = shard.core.on_deadline(self.now, stalled);
             self.carry_out(number, effects);
+        }
+        for shard in self.group_shards.values_mut() {
+            shard.refuse_late_commits(now);
         }
     }
 
     /// The earliest deadline of all shards.
     pub(super) fn next_group_deadline(&self) -> Option<MonoMs> {
-        self.group_shards.values().filter_map(|s| s.deadline).min()
+        self.group_shards.values().flat_map(|s| [s.deadline, s.commit_deadline()]).flatten().min()
     }
 
     /// Removes what groups committed for a deleted topic. `done` is told once that is durable.
@@ -118,7 +123,8 @@ impl Executor {
             let view = self.registry.view();
             // A view without the offsets topic is not the view of this cluster: nothing is dropped for its sake.
             let is_published = view.by_id(shard.partition.key.topic).is_some();
-            let exists = |id: TopicId| !is_published || view.by_id(id).is_some();
+            let is_known = is_published && self.engine.facts_are_whole();
+            let exists = |id: TopicId| !is_known || view.by_id(id).is_some();
             let dropped = shard.core.drop_offsets_of_missing_topics(self.now, &exists);
             self.carry_out(number, dropped);
             let Some(shard) = self.group_shards.get_mut(&number) else { return };

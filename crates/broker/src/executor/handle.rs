@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pagemark_storage::engine::{EngineError, ShardId};
 use pagemark_wire::types::TopicId;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::mailbox::Mailbox;
 use super::turn::{Executor, ExecutorParts};
@@ -17,6 +17,8 @@ use crate::partitions::Partition;
 #[derive(Debug)]
 pub struct Executors {
     mailboxes: Vec<Arc<Mailbox<Work>>>,
+    /// Why an executor ended that nobody had told to.
+    broken: watch::Sender<Option<Arc<str>>>,
 }
 
 impl std::fmt::Debug for Work {
@@ -43,13 +45,32 @@ impl Executors {
     /// So many executors, not yet running.
     #[must_use]
     pub fn new(count: usize) -> Arc<Executors> {
-        Arc::new(Executors { mailboxes: (0..count.max(1)).map(|_| Arc::default()).collect() })
+        Arc::new(Executors {
+            mailboxes: (0..count.max(1)).map(|_| Arc::default()).collect(),
+            broken: watch::Sender::new(None),
+        })
     }
 
     /// Starts them all as tasks.
     pub fn start(&self, parts: &ExecutorParts) {
         for mailbox in &self.mailboxes {
-            tokio::spawn(Executor::new(Arc::clone(mailbox), parts.clone()).run());
+            let executor = tokio::spawn(Executor::new(Arc::clone(mailbox), parts.clone()).run());
+            let broken = self.broken.clone();
+            tokio::spawn(async move {
+                if let Err(error) = executor.await {
+                    broken.send_replace(Some(Arc::from(format!("an executor has ended: {error}"))));
+                }
+            });
+        }
+    }
+
+    /// Waits until an executor has ended that nobody had told to: its shards answer nobody any more, so the process must end
+    /// and start anew. Never returns while all is well.
+    pub async fn broken(&self) -> Arc<str> {
+        let mut broken = self.broken.subscribe();
+        match broken.wait_for(Option::is_some).await.map(|why| why.clone()) {
+            Ok(Some(why)) => why,
+            Ok(None) | Err(_) => std::future::pending().await,
         }
     }
 

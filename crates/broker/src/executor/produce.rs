@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use pagemark_core::partition::{AppendVerdict, PartitionState};
 use pagemark_core::time::WallMs;
-use pagemark_storage::engine::{Append, AtomicGroup, Lsn, ShardId};
+use pagemark_storage::engine::{Append, AtomicGroup, Lsn};
 use pagemark_wire::ErrorCode;
 use pagemark_wire::records::{BatchError, BatchHeader, Stamp, Walked, stamp};
 use pagemark_wire::types::{Offset, PartitionKey};
@@ -108,10 +108,10 @@ impl Executor {
         ProduceResult::Failed(ErrorCode::UnknownTopicOrPartition, format!("partition {partition} is gone"))
     }
 
-    /// Puts the shard's batches behind the write that they wait for, or fails them all.
-    pub(super) fn hand_over_produced(&mut self, shard: ShardId, appended: &Result<Lsn, String>) {
-        let Some(produced) = self.turn.produced.remove(&shard) else { return };
+    /// Puts a shard's batches behind the write that they wait for, or fails them all.
+    pub(super) fn hand_over_produced(&mut self, produced: Vec<Produced>, appended: &Result<Lsn, String>) {
         match appended {
+            Ok(_) if produced.is_empty() => {}
             Ok(lsn) => self.pending.push_back(Pending::produced(*lsn, produced)),
             Err(why) => produced.into_iter().for_each(|p| p.fail(why)),
         }

@@ -229,9 +229,10 @@ impl Executor {
         Ok(())
     }
 
-    /// Hands the turn's batches to the engine and puts everything that waits for them in line.
+    /// Hands the turn's batches to the engine and puts everything that waits for them in line. The turn is empty afterwards.
     fn hand_over(&mut self) {
-        let appends = std::mem::take(&mut self.turn.appends);
+        let Turn { appends, mut produced, signals } = std::mem::take(&mut self.turn);
+        let mut refused = Vec::new();
         for (shard, groups) in appends {
             let epoch = self.epochs.get(&shard).copied().unwrap_or(ShardEpoch(0));
             let appended = match self.engine.append(shard, epoch, groups) {
@@ -241,26 +242,24 @@ impl Executor {
                 }
                 Err(error) => {
                     tracing::error!(shard = shard.0, %error, "an append was refused");
+                    refused.push(shard);
                     Err(error.to_string())
                 }
             };
-            self.hand_over_produced(shard, &appended);
+            self.hand_over_produced(produced.remove(&shard).unwrap_or_default(), &appended);
             if shard.0 < self.group_shard_count {
                 self.hand_over_groups(shard, &appended);
             }
-            if appended.is_err() {
-                self.lose_shard(shard);
-            }
         }
-        // What is left waits for earlier writes only: duplicates of batches that are on their way.
-        let behind: Vec<ShardId> = self.turn.produced.keys().copied().collect();
-        for shard in behind {
-            self.hand_over_produced(shard, &Ok(self.last_lsn));
+        // A shard without an append has nothing but duplicates this turn, of batches that an earlier write of ours holds.
+        for duplicates in produced.into_values() {
+            self.hand_over_produced(duplicates, &Ok(self.last_lsn));
         }
-        let signals = std::mem::take(&mut self.turn.signals);
         if !signals.is_empty() {
             self.pending.push_back(Pending { lsn: self.last_lsn, what: Waiting::Signals(signals) });
         }
+        // Only now, when everything of this turn is in line: opening a shard anew begins with handing over.
+        refused.into_iter().for_each(|shard| self.lose_shard(shard));
     }
 
     /// Forgets producers that wrote nothing for long. A quiet executor does it when it next wakes up.

@@ -19,16 +19,17 @@ use tokio::sync::watch;
 use crate::broker::Broker;
 use crate::executor::Census;
 use crate::metrics::{Metrics, gauge};
+use crate::server::Phase;
 
 /// Serves until told to stop.
-pub async fn serve(broker: Arc<Broker>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+pub async fn serve(broker: Arc<Broker>, listener: TcpListener, mut phase: watch::Receiver<Phase>) {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(broker);
     let stopped = async move {
-        let _ = stop.wait_for(|stop| *stop).await;
+        let _ = phase.wait_for(|phase| *phase >= Phase::Finishing).await;
     };
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
         tracing::error!(%error, "the HTTP listener has ended");

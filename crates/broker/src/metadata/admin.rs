@@ -1,8 +1,8 @@
 //! Changes to the set of topics, one after the other.
 //!
 //! A creation is written to the engine (partitions, then the topic's fact: both in one order of writes), waited for, opened
-//! by its executors, and only then published (Q-32). A deletion is published first, so that nothing more is written, then
-//! made durable; offsets committed for the topic are removed last. A crash in between is finished at the next start by
+//! by its executors, and only then published (Q-32). A deletion is made durable first, then published, so that nothing more
+//! is written; data and offsets committed for the topic go last. A crash in between is finished at the next start by
 //! [`TopicAdmin::recover`]. Deliberately not here: which requests ask for it (`api/create_topics`, `api/metadata`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +23,12 @@ use crate::metadata::topic_config::ProduceConfig;
 use crate::metadata::{OFFSETS_TOPIC, topic_config};
 use crate::partitions::Partition;
 use crate::progress::ProgressHub;
-use crate::settings::Settings;
+use crate::settings::{OFFSETS_PARTITIONS_LIMIT, Settings};
 
 /// Shards of ordinary partitions begin here; those below belong to the partitions of `__consumer_offsets`.
 const FIRST_DATA_SHARD: u32 = 1 << 16;
+const _: () =
+    assert!(OFFSETS_PARTITIONS_LIMIT < FIRST_DATA_SHARD as i64, "no two partitions may claim one shard number");
 /// Ordinary partitions are spread over so many shards.
 const DATA_SHARDS: u32 = 16;
 
@@ -192,7 +194,11 @@ impl TopicAdmin {
         let Some(topic) = self.registry.view().by_id(id).cloned() else {
             return Err((ErrorCode::UnknownTopicId, "no topic has this id".to_owned()));
         };
-        self.engine.txn(&[], vec![Write::Delete(topic_key(&topic.name))]).map_err(storage_error)?;
+        // Durable first: a crash must not bring back a topic that somebody has seen gone (invariant 17).
+        let written = self.engine.txn(&[], vec![Write::Delete(topic_key(&topic.name))]).map_err(storage_error)?;
+        if let TxnOutcome::Accepted(ticket) = written {
+            self.progress.durable(ticket).await.map_err(storage_error)?;
+        }
         self.registry.publish(|view| view.remove(id));
         self.executors.disown(&topic.partitions).await;
         let deleted = self.engine.delete(id).map_err(storage_error)?;
@@ -216,13 +222,24 @@ impl TopicAdmin {
         }
         let named: BTreeSet<TopicId> = topics.iter().map(Topic::id).collect();
         for (orphan, _) in self.engine.topics().into_iter().filter(|(id, _)| !named.contains(id)) {
-            self.engine.delete(orphan).map_err(storage_error)?;
+            if self.engine.facts_are_whole() {
+                self.engine.delete(orphan).map_err(storage_error)?;
+            } else {
+                tracing::error!(topic_id = %orphan, "data of a topic whose name was lost to damage is kept, but not served");
+            }
         }
         let mut last = Ticket(Lsn(0));
         for topic in &topics {
             last = self.engine.create(topic.id(), topic.record.partitions, LeaderEpoch(0)).map_err(storage_error)?;
         }
         if !topics.iter().any(Topic::is_internal) {
+            if !self.engine.facts_are_whole() {
+                let why = format!(
+                    "the facts of the cluster are damaged and {OFFSETS_TOPIC} is not among them: \
+                     restore the data directory from a backup"
+                );
+                return Err((ErrorCode::KafkaStorageError, why));
+            }
             let partitions = self.settings.offsets_topic_num_partitions.unsigned_abs();
             let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
             let record = TopicRecord { id: self.host.fresh_uuid(), partitions, replication_factor: 1, configs };

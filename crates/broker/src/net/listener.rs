@@ -11,17 +11,23 @@ use tokio::sync::watch;
 
 use super::connection;
 use crate::broker::{Broker, Client};
+use crate::server::Phase;
 use crate::settings::Address;
 
 /// How long to wait after `accept` failed for want of file handles.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Accepts until told to stop. `advertised` is what clients of this listener are told to connect to.
-pub async fn accept(broker: Arc<Broker>, listener: TcpListener, advertised: Address, mut stop: watch::Receiver<bool>) {
+pub async fn accept(
+    broker: Arc<Broker>,
+    listener: TcpListener,
+    advertised: Address,
+    mut phase: watch::Receiver<Phase>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = phase.wait_for(|phase| *phase >= Phase::Finishing) => return,
         };
         let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -40,11 +46,11 @@ pub async fn accept(broker: Arc<Broker>, listener: TcpListener, advertised: Addr
         open.fetch_add(1, Ordering::Relaxed);
         let client = Client { host: format!("/{}", peer.ip()), advertised: advertised.clone() };
         let broker = Arc::clone(&broker);
-        let mut stop = stop.clone();
+        let mut phase = phase.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = connection::serve(Arc::clone(&broker), client, socket) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
+                _ = phase.wait_for(|phase| *phase == Phase::Closed) => {}
             }
             broker.metrics.connections.fetch_sub(1, Ordering::Relaxed);
         });

@@ -116,3 +116,21 @@ fn a_stop_after_a_failure_says_so() {
     engine.fail("the disk is gone");
     assert!(runtime.block_on(server.stop()).is_err());
 }
+
+/// Several shards of one executor in one turn, and its last write is durable when the log fails. The shards behind the first
+/// refused one used to be taken for duplicates that wait for that last write, and were acknowledged.
+#[test]
+fn no_batch_is_acknowledged_that_was_never_written() {
+    let engine = Arc::new(MemoryEngine::new());
+    let rig = Rig::on(Arc::clone(&engine) as _, &[]);
+    let mut client = rig.client();
+    client.create("orders", 32, &[]);
+    (0..32).for_each(|partition| assert_eq!(client.produced("orders", partition, batch(&["durable"])), 0));
+    engine.fail("the disk is gone");
+    let mut everywhere = produce_request("orders", 0, -1, Some(batch(&["late"])));
+    let one = everywhere.topic_data[0].partition_data[0].clone();
+    everywhere.topic_data[0].partition_data = (0..32).map(|index| one.clone().with_index(index)).collect();
+    let answer = client.ask(9, &everywhere);
+    let codes: Vec<i16> = answer.responses[0].partition_responses.iter().map(|p| p.error_code).collect();
+    assert_eq!(codes, [56; 32]);
+}

@@ -282,6 +282,10 @@ impl MetaStore for LocalEngine {
 }
 
 impl Engine for LocalEngine {
+    fn facts_are_whole(&self) -> bool {
+        !self.summary.metadata_damaged
+    }
+
     fn close(&self) -> Result<(), EngineError> {
         self.driver.close(&self.core)
     }

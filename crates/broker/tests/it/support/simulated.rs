@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use pagemark_broker::metadata::registry::Topic;
 use pagemark_broker::server::Server;
 use pagemark_storage::memory::MemoryEngine;
 use pagemark_wire::frame::{LENGTH_PREFIX_LEN, encode_request};
@@ -12,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::client::Ask;
 use super::raw::decode;
-use super::{settings, start};
+use super::{releasing, settings, start};
 
 /// A broker to which time means nothing.
 pub struct Simulated {
@@ -26,15 +27,32 @@ pub struct SimulatedClient {
 
 /// Runs a scenario against a broker in memory with these settings.
 pub fn simulated<T>(changes: &[&str], scenario: impl AsyncFnOnce(Simulated) -> T) -> T {
+    simulated_on(&Arc::new(MemoryEngine::new()), changes, scenario)
+}
+
+/// The same over an engine that may make nothing durable by itself; it does until the broker has started.
+pub fn simulated_on<T>(engine: &Arc<MemoryEngine>, changes: &[&str], scenario: impl AsyncFnOnce(Simulated) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        let server = start(Arc::new(MemoryEngine::new()), settings(changes)).await;
-        while server.broker().executors.census().await.loading_shards > 0 {}
-        scenario(Simulated { server }).await
-    })
+    let server = releasing(engine, || {
+        runtime.block_on(async {
+            let server = start(Arc::clone(engine) as _, settings(changes)).await;
+            while server.broker().executors.census().await.loading_shards > 0 {}
+            server
+        })
+    });
+    runtime.block_on(scenario(Simulated { server }))
 }
 
 impl Simulated {
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// A published topic.
+    pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.server.broker().registry.view().by_name(name).cloned()
+    }
+
     pub async fn client(&self) -> SimulatedClient {
         let address = ("127.0.0.1", self.server.listening[0].1.port);
         SimulatedClient { socket: TcpStream::connect(address).await.expect("the broker accepts") }
