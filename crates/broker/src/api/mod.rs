@@ -32,7 +32,7 @@ use pagemark_wire::messages::{Encodable, StrBytes};
 
 use crate::broker::{Broker, Client};
 use crate::executor::{GroupWork, Outgoing, Work};
-use crate::net::outbox::ReplySlot;
+use crate::net::outbox::{HELD_BYTES, ReplySlot};
 
 /// One request with everything that its handler may use.
 pub struct Call {
@@ -77,6 +77,11 @@ impl Reply {
     /// Waits until the connection is gone, so that nobody wants the answer any more.
     pub async fn unwanted(&self) {
         self.slot.unwanted().await;
+    }
+
+    /// Waits until this connection may hold a large answer (invariant 40).
+    pub async fn turn(&self) {
+        self.slot.turn(HELD_BYTES).await;
     }
 
     /// There is nothing to answer (acks=0, P-6).

@@ -1,7 +1,9 @@
-//! One budget of memory for all bytes received and not yet dealt with.
+//! One budget of memory for all bytes received and not yet dealt with, and for all answers not yet written.
 //!
-//! What a client announces costs nothing; only bytes that arrived are charged, until their request is answered. Small frames are let through even when the
-//! budget is spent, so that heartbeats and commits are not starved by large produces (G-9).
+//! What a client announces costs nothing; only bytes that arrived are charged, until their request is answered; from then on
+//! its answer is, until the client has taken it. Small frames are let through even when the budget is spent, so that
+//! heartbeats and commits are not starved by large produces (G-9). Answers with records keep to one half of it, so that slow
+//! consumers do not starve producers.
 //! Deliberately not here: the log's own caches, which have limits of their own.
 
 use std::sync::Arc;
@@ -41,6 +43,13 @@ impl MemoryBudget {
     #[must_use]
     pub fn charge(self: &Arc<MemoryBudget>) -> Charge {
         Charge { budget: Arc::clone(self), bytes: 0 }
+    }
+
+    /// Bytes that an answer may hold at the moment so that half of the budget is left to requests. Charged later, so a few who
+    /// ask at the same moment may go beyond it together.
+    #[must_use]
+    pub fn room_for_answer_bytes(&self) -> usize {
+        (self.limit_bytes / 2).saturating_sub(self.used_bytes())
     }
 
     /// Waits until there is room for at least one more byte.

@@ -2,7 +2,7 @@
 //!
 //! The reader decodes every complete frame that a read brought and hands all resulting work over at once; the writer writes
 //! every answer that is ready with one call. Frames behind one whose answer waits are handled on arrival and only written in
-//! order (P-5, G-9), at most [`AHEAD`] of them. Deliberately not here: what frames mean (`dispatch`).
+//! order (P-5, G-9), at most `AHEAD` of them. Deliberately not here: what frames mean (`dispatch`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +14,13 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::budget::Charge;
-use super::outbox::Outbox;
+use super::outbox::{HELD_BYTES, Outbox};
 use crate::broker::{Broker, Client};
 use crate::dispatch::dispatch;
 
 /// Requests of one connection that may be worked on at a time.
 const AHEAD: usize = 32;
-/// No further request is taken on while answers of more than so many bytes wait for the client to read.
-const HELD_BYTES: usize = 1 << 20;
-/// A frame that has begun must make progress within this time, or the connection closes.
+/// A frame that has begun, in or out, must make progress within this time, or the connection closes.
 const PROGRESS_DEADLINE: Duration = Duration::from_secs(30);
 /// Frames up to this size are read even when the memory budget is spent (G-9).
 const SMALL_FRAME_BYTES: usize = 64 * 1024;
@@ -85,13 +83,13 @@ impl Reader {
         let end = self.read_frames(&mut socket).await;
         if end == End::BadFrame {
             self.outbox.reserve().close();
-            std::future::pending::<()>().await; // the writer ends the connection once it has written what was owed
+            closed(&socket).await; // else the writer ends the connection once it has written what was owed
         }
     }
 
     async fn read_frames(&mut self, socket: &mut OwnedReadHalf) -> End {
         loop {
-            match self.take_frames().await {
+            match self.take_frames(socket).await {
                 Ok(()) => {}
                 Err(end) => return end,
             }
@@ -102,13 +100,16 @@ impl Reader {
     }
 
     /// Handles every complete frame in the buffer.
-    async fn take_frames(&mut self) -> Result<(), End> {
+    async fn take_frames(&mut self, socket: &OwnedReadHalf) -> Result<(), End> {
         let broker = Arc::clone(&self.broker);
         let mut outgoing = broker.executors.outgoing();
         while let Some(frame) = self.next_frame()? {
             if !self.outbox.has_room(AHEAD, HELD_BYTES) {
                 broker.executors.send(&mut outgoing);
-                self.outbox.room(AHEAD, HELD_BYTES).await;
+                tokio::select! {
+                    () = self.outbox.room(AHEAD, HELD_BYTES) => {}
+                    () = closed(socket) => return Err(End::Closed),
+                }
             }
             let mut charge = broker.budget.charge();
             charge.resize(frame.len());
@@ -137,10 +138,13 @@ impl Reader {
         let held = self.buffer.len();
         self.charge.resize(held);
         if held > SMALL_FRAME_BYTES {
-            let room = tokio::time::timeout(PROGRESS_DEADLINE, self.broker.budget.room()).await;
-            if room.is_err() {
-                tracing::warn!(client = %self.client.host, "no memory for a large request; closing the connection");
-                return Some(End::Closed);
+            tokio::select! {
+                () = self.broker.budget.room() => {}
+                () = closed(socket) => return Some(End::Closed),
+                () = tokio::time::sleep(PROGRESS_DEADLINE) => {
+                    tracing::warn!(client = %self.client.host, "no memory for a large request; closing the connection");
+                    return Some(End::Closed);
+                }
             }
         }
         self.buffer.reserve(held.clamp(READ_BYTES, 1 << 20));
@@ -149,7 +153,7 @@ impl Reader {
             Ok(Ok(0) | Err(_)) => Some(End::Closed),
             Ok(Ok(_)) => None,
             // Someone who waits for an answer is not idle.
-            Err(_) if held == 0 && self.outbox.outstanding() > 0 => None,
+            Err(_) if held == 0 && !self.outbox.is_idle() => None,
             Err(_) => {
                 tracing::debug!(client = %self.client.host, held, "nothing came for too long; closing the connection");
                 Some(End::Idle)
@@ -163,7 +167,20 @@ impl Reader {
     }
 }
 
-async fn write_answers(mut socket: OwnedWriteHalf, outbox: &Outbox) {
+/// Waits until the client has closed its side, without reading: bytes that came before may still be unread.
+#[cfg(target_os = "linux")]
+async fn closed(socket: &OwnedReadHalf) {
+    // Told of no urgent data, since the socket is not registered for it; only of the end, of which this interest is told too.
+    let _ = socket.ready(tokio::io::Interest::PRIORITY).await;
+}
+
+/// Elsewhere the end is seen when what came before has been read.
+#[cfg(not(target_os = "linux"))]
+async fn closed(_socket: &OwnedReadHalf) {
+    std::future::pending().await
+}
+
+async fn write_answers(mut socket: OwnedWriteHalf, outbox: &Arc<Outbox>) {
     loop {
         let ready = outbox.take();
         for lot in ready.frames.chunks(WRITE_BATCH) {
@@ -171,7 +188,9 @@ async fn write_answers(mut socket: OwnedWriteHalf, outbox: &Outbox) {
                 return;
             }
         }
-        if ready.close {
+        let close = ready.close;
+        drop(ready); // written, and so no longer held
+        if close {
             let _ = socket.shutdown().await;
             return;
         }
@@ -182,11 +201,12 @@ async fn write_answers(mut socket: OwnedWriteHalf, outbox: &Outbox) {
     }
 }
 
+/// Writes all of it, as long as the client takes some of it now and then.
 async fn write_all(socket: &mut OwnedWriteHalf, frames: &[Bytes]) -> std::io::Result<()> {
     let mut slices: Vec<std::io::IoSlice<'_>> = frames.iter().map(|f| std::io::IoSlice::new(f)).collect();
     let mut rest = &mut slices[..];
     while !rest.is_empty() {
-        let written = socket.write_vectored(rest).await?;
+        let written = tokio::time::timeout(PROGRESS_DEADLINE, socket.write_vectored(rest)).await??;
         if written == 0 {
             return Err(std::io::ErrorKind::WriteZero.into());
         }

@@ -1,7 +1,8 @@
 //! The answers of one connection, given in any order, written in the order of the requests (P-5).
 //!
 //! Every request takes a [`ReplySlot`]. A slot that is dropped without an answer closes the connection, so no request can
-//! end in silence. Deliberately not here: sockets.
+//! end in silence. Answers are counted, and charged to the memory budget, until they are written (invariant 40).
+//! Deliberately not here: sockets.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,13 +12,16 @@ use tokio::sync::Notify;
 
 use super::budget::Charge;
 
+/// No further request is taken on while answers of more than so many bytes wait for the client to read.
+pub const HELD_BYTES: usize = 1 << 20;
+
 /// What becomes of one request.
 #[derive(Debug)]
 enum Outcome {
     /// Still being worked on.
     Pending,
-    /// Write these bytes, frame by frame.
-    Write(Bytes),
+    /// Write this frame, whose bytes are charged until then.
+    Write(Bytes, Option<Charge>),
     /// Write nothing (acks=0, P-6).
     Nothing,
     /// Write what comes before, then close.
@@ -29,7 +33,7 @@ struct Inner {
     /// Number of the slot at the front of `slots`.
     front: u64,
     slots: VecDeque<Outcome>,
-    /// Bytes of answers that are given and not yet taken to be written.
+    /// Bytes of answers that are given and not yet written.
     held_bytes: usize,
     /// The connection is gone; answers are thrown away.
     closed: bool,
@@ -41,7 +45,7 @@ pub struct Outbox {
     inner: Mutex<Inner>,
     /// Woken when the front may have become writable.
     writable: Notify,
-    /// Woken when slots were freed.
+    /// Woken, all of them, when slots were freed or answers written.
     freed: Notify,
     /// Woken, all of them, when the connection is gone.
     gone: Notify,
@@ -54,6 +58,28 @@ pub struct Ready {
     pub frames: Vec<Bytes>,
     /// Close after writing them.
     pub close: bool,
+    /// They count as held until this is dropped.
+    held: Held,
+}
+
+/// Answers that are being written.
+#[derive(Debug, Default)]
+struct Held {
+    outbox: Option<Arc<Outbox>>,
+    bytes: usize,
+    charges: Vec<Charge>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.charges.clear();
+        if let Some(outbox) = &self.outbox {
+            let mut inner = outbox.lock();
+            inner.held_bytes = inner.held_bytes.saturating_sub(self.bytes); // none are left once it is closed
+            drop(inner);
+            outbox.freed.notify_waiters();
+        }
+    }
 }
 
 impl Outbox {
@@ -74,10 +100,11 @@ impl Outbox {
         slot
     }
 
-    /// Requests that have no written answer yet.
+    /// Whether the client waits for nothing: every request is answered and every answer written.
     #[must_use]
-    pub fn outstanding(&self) -> usize {
-        self.lock().slots.len()
+    pub fn is_idle(&self) -> bool {
+        let inner = self.lock();
+        inner.slots.is_empty() && inner.held_bytes == 0
     }
 
     /// Whether another request may be taken on: fewer than `limit` are outstanding, and a client that does not read its
@@ -104,8 +131,8 @@ impl Outbox {
         self.writable.notified().await;
     }
 
-    /// Takes what can be written now.
-    pub fn take(&self) -> Ready {
+    /// Takes what can be written now. Its bytes are held until it is dropped.
+    pub fn take(self: &Arc<Outbox>) -> Ready {
         let mut inner = self.lock();
         let mut ready = Ready::default();
         while !ready.close {
@@ -114,8 +141,9 @@ impl Outbox {
                 Some(_) => {}
             }
             match inner.slots.pop_front() {
-                Some(Outcome::Write(frame)) => {
-                    inner.held_bytes -= frame.len();
+                Some(Outcome::Write(frame, charge)) => {
+                    ready.held.bytes += frame.len();
+                    ready.held.charges.extend(charge);
                     ready.frames.push(frame);
                 }
                 Some(Outcome::Close) => ready.close = true,
@@ -124,7 +152,8 @@ impl Outbox {
             inner.front += 1;
         }
         drop(inner);
-        self.freed.notify_one();
+        ready.held.outbox = Some(Arc::clone(self));
+        self.freed.notify_waiters();
         ready
     }
 
@@ -136,7 +165,7 @@ impl Outbox {
         inner.slots.clear();
         inner.held_bytes = 0;
         drop(inner);
-        self.freed.notify_one();
+        self.freed.notify_waiters();
         self.writable.notify_one();
         self.gone.notify_waiters();
     }
@@ -162,7 +191,7 @@ impl Outbox {
         if inner.closed {
             return;
         }
-        if let Outcome::Write(frame) = &outcome {
+        if let Outcome::Write(frame, _) = &outcome {
             inner.held_bytes += frame.len();
         }
         let place = number - inner.front;
@@ -184,7 +213,7 @@ pub struct ReplySlot {
     outbox: Arc<Outbox>,
     number: u64,
     done: bool,
-    /// What the request's bytes cost, given back when this is dropped.
+    /// What the request's bytes cost, given back when this is dropped or answered.
     charge: Option<Charge>,
 }
 
@@ -194,9 +223,30 @@ impl ReplySlot {
         self.outbox.gone().await;
     }
 
-    /// Answers with a whole frame, length prefix included.
+    /// Waits until an answer may be large: when it would be the next to be written, or when answers of no more than so many
+    /// bytes are held already. Whatever is held behind the next one can wait for nothing else, so this cannot wait for ever.
+    pub async fn turn(&self, held_limit_bytes: usize) {
+        loop {
+            let freed = self.outbox.freed.notified();
+            if self.is_turn(held_limit_bytes) {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    fn is_turn(&self, held_limit_bytes: usize) -> bool {
+        let inner = self.outbox.lock();
+        inner.closed || inner.front == self.number || inner.held_bytes <= held_limit_bytes
+    }
+
+    /// Answers with a whole frame, length prefix included. From now on it is charged instead of the request.
     pub fn write(mut self, frame: Bytes) {
-        self.settle(Outcome::Write(frame));
+        let mut charge = self.charge.take();
+        if let Some(charge) = &mut charge {
+            charge.resize(frame.len());
+        }
+        self.settle(Outcome::Write(frame, charge));
     }
 
     /// The request gets no answer, and that is right (acks=0).
@@ -237,7 +287,7 @@ mod tests {
         assert_eq!(outbox.take().frames, [&b"1"[..], b"2"]);
         third.nothing();
         assert!(outbox.take().frames.is_empty());
-        assert_eq!(outbox.outstanding(), 0);
+        assert!(outbox.is_idle());
     }
 
     #[test]
@@ -263,6 +313,48 @@ mod tests {
         first.nothing();
         let _ = outbox.take();
         assert!(outbox.has_room(1, 0));
+    }
+
+    #[test]
+    fn answers_are_held_and_charged_until_they_are_written_invariant_40() {
+        let budget = crate::net::budget::MemoryBudget::new(1000);
+        let outbox = Arc::new(Outbox::default());
+        let mut charge = budget.charge();
+        charge.resize(500);
+        outbox.reserve_charged(charge).write(Bytes::from(vec![0; 100]));
+        assert_eq!(budget.used_bytes(), 100, "the answer instead of the request");
+        let ready = outbox.take();
+        assert_eq!(ready.frames.len(), 1);
+        assert!(!outbox.has_room(32, 99));
+        assert!(!outbox.is_idle());
+        assert_eq!(budget.used_bytes(), 100);
+        drop(ready);
+        assert!(outbox.has_room(32, 0));
+        assert!(outbox.is_idle());
+        assert_eq!(budget.used_bytes(), 0);
+        let written_late = outbox.reserve();
+        written_late.write(Bytes::from(vec![0; 100]));
+        let ready = outbox.take();
+        outbox.close();
+        drop(ready);
+        assert!(outbox.has_room(32, 0));
+    }
+
+    #[test]
+    fn a_large_answer_waits_while_others_are_held_unless_they_wait_for_it() {
+        let outbox = Arc::new(Outbox::default());
+        let (first, second, third) = (outbox.reserve(), outbox.reserve(), outbox.reserve());
+        assert!([&first, &second, &third].iter().all(|slot| slot.is_turn(99)));
+        second.write(Bytes::from(vec![0; 100]));
+        assert!(!third.is_turn(99));
+        assert!(first.is_turn(99));
+        first.nothing();
+        let ready = outbox.take();
+        assert!(third.is_turn(99), "the next");
+        let fourth = outbox.reserve();
+        assert!(!fourth.is_turn(99), "still being written");
+        drop(ready);
+        assert!(fourth.is_turn(99));
     }
 
     #[test]
