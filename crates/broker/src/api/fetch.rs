@@ -2,23 +2,25 @@
 //!
 //! v5 added the log start offset, v7 sessions, v9 the caller's leader epoch (KIP-320), v11 racks, v12 is flexible and can say
 //! that logs diverge, v13 names topics by id, v15 moved the replica id into a tag, v16 added node endpoints.
-//! A fetch with too little to answer is parked and woken by the append itself (P-32). No sessions are kept: session id 0 is
-//! answered always, which is legal (P-39). Deliberately not here: reading (`storage`), followers (there are none).
+//! A fetch with too little to answer is parked and woken by the append itself (P-32). While it is parked it holds no records:
+//! what has come since is counted, and all of it read when it is answered. No sessions are kept: session id 0 is answered
+//! always, which is legal (P-39). Deliberately not here: reading (`storage`), followers (there are none).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use pagemark_storage::engine::EngineError;
+use pagemark_storage::engine::{EngineError, Extent};
 use pagemark_wire::ErrorCode;
 use pagemark_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use pagemark_wire::messages::fetch_response::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
 };
 use pagemark_wire::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
+use pagemark_wire::records::BatchHeader;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 
-use super::{Call, Reply};
+use super::Call;
 use crate::broker::Broker;
 use crate::executor::Outgoing;
 use crate::partitions::{FetchWaiter, Partition};
@@ -31,11 +33,18 @@ pub fn handle(call: Call, _out: &mut Outgoing, request: FetchRequest) {
     let plan = Plan::of(&call.broker, &request, call.version);
     let found = plan.read(&call.broker);
     if found.answers(&plan) {
-        return call.reply.send(&found.response(plan.version));
+        return call.reply.send(&found.response(&call.broker));
     }
+    drop(found); // whoever waits holds nothing
     tokio::spawn(async move {
-        let found = plan.wait(&call.broker, &call.reply).await;
-        call.reply.send(&found.response(plan.version));
+        tokio::select! {
+            () = plan.wait(&call.broker) => {}
+            () = call.reply.unwanted() => return,
+        }
+        call.reply.turn().await;
+        // No waiting from here to the answer, so that few answers are in the making at a time.
+        let found = plan.read(&call.broker);
+        call.reply.send(&found.response(&call.broker));
     });
 }
 
@@ -48,8 +57,10 @@ fn refuse(request: &FetchRequest) -> Option<ErrorCode> {
     if !matches!(request.isolation_level, 0 | 1) || request.max_bytes < 0 {
         return Some(ErrorCode::InvalidRequest);
     }
-    // Any session the caller speaks of is not ours: we never gave one (P-39).
-    (request.session_id != 0).then_some(ErrorCode::FetchSessionIdNotFound)
+    // Any session the caller goes on with is not ours: we never gave one. Epochs 0 and -1 end the one named, if any, and ask
+    // for everything (P-39).
+    let goes_on = !matches!(request.session_epoch, 0 | -1);
+    (request.session_id != 0 && goes_on).then_some(ErrorCode::FetchSessionIdNotFound)
 }
 
 /// The answer to a request that is wrong as a whole. Versions before 7 have no error on top, and clients below 13 look for it
@@ -113,99 +124,134 @@ impl Plan {
                 (asked.topic.clone(), asked.topic_id, asked.partitions.iter().map(wanted).collect())
             })
             .collect();
+        let max_bytes = request.max_bytes.min(broker.settings.fetch_max_bytes) as usize;
         Plan {
             version,
             topics,
-            min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
-            max_bytes: request.max_bytes.min(broker.settings.fetch_max_bytes) as usize,
+            // More than may be answered is not worth waiting for.
+            min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
+            max_bytes,
             max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         }
     }
 
-    /// Reads what there is now, within the request's limits.
+    /// Reads what there is now, within the request's limits and what memory is left for answers.
     fn read(&self, broker: &Broker) -> Found {
-        let mut found = Found { bytes: 0, error: false, topics: Vec::with_capacity(self.topics.len()) };
+        let room = self.max_bytes.min(broker.budget.room_for_answer_bytes());
+        let mut found = Found { bytes: 0, urgent: false, topics: Vec::with_capacity(self.topics.len()) };
         for (name, id, wanted) in &self.topics {
-            let partitions = wanted.iter().map(|w| found.read_one(broker, self, w)).collect();
-            let topic = FetchableTopicResponse::default().with_partitions(partitions);
-            found.topics.push(if self.version >= 13 {
-                topic.with_topic_id(*id)
-            } else {
-                topic.with_topic(name.clone())
-            });
+            let partitions = wanted.iter().map(|w| found.read_one(broker, self, w, room)).collect();
+            let topic = FetchableTopicResponse::default();
+            let topic = if self.version >= 13 { topic.with_topic_id(*id) } else { topic.with_topic(name.clone()) };
+            found.topics.push((topic, partitions));
         }
         found
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = &Wanted> {
+        self.topics.iter().flat_map(|(_, _, wanted)| wanted)
     }
 
     /// Waits until there is enough, or the time is up.
-    async fn wait(&self, broker: &Broker, reply: &Reply) -> Found {
-        let waiter = Arc::new(FetchWaiter::default());
-        let partitions: Vec<&Arc<Partition>> =
-            self.topics.iter().flat_map(|(_, _, wanted)| wanted).filter_map(|w| w.partition.as_ref().ok()).collect();
-        partitions.iter().for_each(|p| p.enlist(&waiter));
+    async fn wait(&self, broker: &Broker) {
+        let parked = Parked::at(self.wanted().filter_map(|w| w.partition.as_ref().ok().cloned()).collect());
+        let mut counts: Vec<Count> = self.wanted().map(|w| Count { bytes: 0, next: w.fetch_offset }).collect();
         let until = tokio::time::Instant::now() + self.max_wait;
-        let found = loop {
-            let found = self.read(broker);
-            if found.answers(self) {
-                break found;
-            }
+        while !self.has_enough(broker, &mut counts) {
             tokio::select! {
-                () = waiter.moved() => {}
-                () = tokio::time::sleep_until(until) => break found,
-                () = reply.unwanted() => break found,
-            }
-        };
-        partitions.iter().for_each(|p| p.forget(&waiter));
-        found
-    }
-}
-
-/// What was read.
-struct Found {
-    bytes: usize,
-    error: bool,
-    topics: Vec<FetchableTopicResponse>,
-}
-
-impl Found {
-    /// Whether this is enough to answer now (P-32).
-    fn answers(&self, plan: &Plan) -> bool {
-        let names_nothing = self.topics.iter().all(|topic| topic.partitions.is_empty());
-        self.error || self.bytes >= plan.min_bytes || plan.max_wait.is_zero() || names_nothing
-    }
-
-    fn response(self, _version: i16) -> FetchResponse {
-        FetchResponse::default().with_responses(self.topics)
-    }
-
-    fn read_one(&mut self, broker: &Broker, plan: &Plan, wanted: &Wanted) -> PartitionData {
-        let answer = nothing_read(wanted.index);
-        match self.try_read(broker, plan, wanted, answer.clone()) {
-            Ok(read) => read,
-            Err(code) => {
-                self.error = true;
-                let fenced = matches!(code, ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch);
-                let leader = wanted.partition.as_ref().ok().filter(|_| fenced && plan.version >= 12).map(|p| {
-                    LeaderIdAndEpoch::default()
-                        .with_leader_id(BrokerId(broker.settings.node_id))
-                        .with_leader_epoch(p.leader_epoch().0)
-                });
-                let answer = answer.with_error_code(code.code());
-                match leader {
-                    Some(leader) => answer.with_current_leader(leader),
-                    None => answer,
-                }
+                () = parked.waiter.moved() => {}
+                () = tokio::time::sleep_until(until) => return,
             }
         }
     }
 
-    fn try_read(
-        &mut self,
-        broker: &Broker,
-        plan: &Plan,
-        wanted: &Wanted,
-        answer: PartitionData,
-    ) -> Result<PartitionData, ErrorCode> {
+    /// Whether to answer now (P-32). Looks only at what has come since the last call.
+    fn has_enough(&self, broker: &Broker, counts: &mut [Count]) -> bool {
+        let mut bytes = 0;
+        for (wanted, count) in self.wanted().zip(counts) {
+            if count.grow(broker, self, wanted, self.min_bytes - bytes).is_err() {
+                return true; // whatever it is, reading will find it again
+            }
+            bytes += count.bytes;
+            if bytes >= self.min_bytes {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Clients know zstd from version 10 on (KIP-110).
+    fn check_codecs(&self, batches: &[Bytes]) -> Result<(), ErrorCode> {
+        const ZSTD: i16 = 4;
+        let is_zstd = |batch: &Bytes| BatchHeader::parse(batch).is_ok_and(|header| header.codec() == ZSTD);
+        if self.version < 10 && batches.iter().any(is_zstd) {
+            return Err(ErrorCode::UnsupportedCompressionType);
+        }
+        Ok(())
+    }
+}
+
+/// A fetch among those that its partitions wake, until it is dropped.
+struct Parked {
+    waiter: Arc<FetchWaiter>,
+    partitions: Vec<Arc<Partition>>,
+}
+
+impl Parked {
+    fn at(partitions: Vec<Arc<Partition>>) -> Parked {
+        let waiter = Arc::new(FetchWaiter::default());
+        partitions.iter().for_each(|p| p.enlist(&waiter));
+        Parked { waiter, partitions }
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        self.partitions.iter().for_each(|p| p.forget(&self.waiter));
+    }
+}
+
+/// How much of a partition a parked fetch knows to be there.
+struct Count {
+    bytes: usize,
+    /// Where the batches counted end.
+    next: Offset,
+}
+
+/// There is something to be told at once.
+struct Urgent;
+
+impl Count {
+    /// Counts further batches, until there are enough or the partition's limit is reached. They are not copied.
+    fn grow(&mut self, broker: &Broker, plan: &Plan, wanted: &Wanted, enough: usize) -> Result<(), Urgent> {
+        let standing = Standing::of(broker, plan, wanted).map_err(|_| Urgent)?;
+        if standing.diverging.is_some() {
+            return Err(Urgent);
+        }
+        let end = standing.extent.durable_end;
+        let limit = enough.min(wanted.max_bytes.max(1));
+        while self.next < end && self.bytes < limit {
+            let slice =
+                broker.engine.read(standing.partition.key, self.next, limit - self.bytes, end).map_err(|_| Urgent)?;
+            plan.check_codecs(&slice.batches).map_err(|_| Urgent)?;
+            let last = slice.batches.last().and_then(|batch| BatchHeader::parse(batch).ok()).ok_or(Urgent)?;
+            self.next = last.next_offset();
+            self.bytes += slice.bytes;
+        }
+        Ok(())
+    }
+}
+
+/// A partition that may be read from where the fetch is.
+struct Standing<'a> {
+    partition: &'a Partition,
+    extent: Extent,
+    /// The fetch is to be told this instead (P-41).
+    diverging: Option<EpochEndOffset>,
+}
+
+impl<'a> Standing<'a> {
+    fn of(broker: &Broker, plan: &Plan, wanted: &'a Wanted) -> Result<Standing<'a>, ErrorCode> {
         let partition = wanted.partition.as_ref().map_err(|code| *code)?;
         if partition.is_deleted() {
             return Err(if plan.version >= 13 {
@@ -216,28 +262,95 @@ impl Found {
         }
         check_leader_epoch(partition, wanted.leader_epoch)?;
         let extent = broker.engine.extent(partition.key).map_err(|e| read_error(&e))?;
-        let end = extent.durable_end;
-        let answer =
-            answer.with_high_watermark(end.0).with_last_stable_offset(end.0).with_log_start_offset(extent.log_start.0);
-        if let Some(diverging) = diverges(partition, wanted, end) {
-            self.error = true; // answered at once, with nothing read (P-41)
-            return Ok(answer.with_diverging_epoch(diverging));
-        }
-        if wanted.fetch_offset < extent.log_start || wanted.fetch_offset > end {
+        let diverging = diverges(partition, wanted, extent.durable_end);
+        let readable = extent.log_start..=extent.durable_end;
+        if diverging.is_none() && !readable.contains(&wanted.fetch_offset) {
             return Err(ErrorCode::OffsetOutOfRange);
         }
-        let room = plan.max_bytes.saturating_sub(self.bytes).min(wanted.max_bytes);
+        Ok(Standing { partition, extent, diverging })
+    }
+}
+
+/// What was read. The batches still lie where the engine has them.
+struct Found {
+    bytes: usize,
+    /// To be answered at once, whatever there is: an error, or logs that diverge.
+    urgent: bool,
+    topics: Vec<(FetchableTopicResponse, Vec<PartitionFound>)>,
+}
+
+/// What was read of one partition.
+struct PartitionFound {
+    answer: PartitionData,
+    batches: Vec<Bytes>,
+}
+
+impl Found {
+    /// Whether this is enough to answer now (P-32).
+    fn answers(&self, plan: &Plan) -> bool {
+        let names_nothing = self.topics.iter().all(|(_, partitions)| partitions.is_empty());
+        self.urgent || self.bytes >= plan.min_bytes || plan.max_wait.is_zero() || names_nothing
+    }
+
+    fn response(self, broker: &Broker) -> FetchResponse {
+        broker.metrics.fetched(self.bytes);
+        let with_records = |p: PartitionFound| p.answer.with_records(Some(joined(p.batches)));
+        let topics = self
+            .topics
+            .into_iter()
+            .map(|(topic, partitions)| topic.with_partitions(partitions.into_iter().map(with_records).collect()));
+        FetchResponse::default().with_responses(topics.collect())
+    }
+
+    fn read_one(&mut self, broker: &Broker, plan: &Plan, wanted: &Wanted, room: usize) -> PartitionFound {
+        let answer = nothing_read(wanted.index);
+        self.try_read(broker, plan, wanted, room).unwrap_or_else(|code| {
+            self.urgent = true;
+            let fenced = matches!(code, ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch);
+            let leader = wanted.partition.as_ref().ok().filter(|_| fenced && plan.version >= 12).map(|p| {
+                LeaderIdAndEpoch::default()
+                    .with_leader_id(BrokerId(broker.settings.node_id))
+                    .with_leader_epoch(p.leader_epoch().0)
+            });
+            let answer = answer.with_error_code(code.code());
+            let answer = match leader {
+                Some(leader) => answer.with_current_leader(leader),
+                None => answer,
+            };
+            PartitionFound { answer, batches: Vec::new() }
+        })
+    }
+
+    /// Reads one partition; `room` bytes is what the whole answer may hold.
+    fn try_read(
+        &mut self,
+        broker: &Broker,
+        plan: &Plan,
+        wanted: &Wanted,
+        room: usize,
+    ) -> Result<PartitionFound, ErrorCode> {
+        let Standing { partition, extent, diverging } = Standing::of(broker, plan, wanted)?;
+        let end = extent.durable_end;
+        let answer = nothing_read(wanted.index)
+            .with_high_watermark(end.0)
+            .with_last_stable_offset(end.0)
+            .with_log_start_offset(extent.log_start.0);
+        if let Some(diverging) = diverging {
+            self.urgent = true; // with nothing read (P-41)
+            return Ok(PartitionFound { answer: answer.with_diverging_epoch(diverging), batches: Vec::new() });
+        }
+        let room = room.saturating_sub(self.bytes).min(wanted.max_bytes);
         // The first batch of the answer is returned whole whatever the limits say (P-33); later partitions keep to them.
         if wanted.fetch_offset == end || (room == 0 && self.bytes > 0) {
-            return Ok(answer);
+            return Ok(PartitionFound { answer, batches: Vec::new() });
         }
         let slice = broker.engine.read(partition.key, wanted.fetch_offset, room, end).map_err(|e| read_error(&e))?;
         if self.bytes > 0 && slice.bytes > room {
-            return Ok(answer);
+            return Ok(PartitionFound { answer, batches: Vec::new() });
         }
+        plan.check_codecs(&slice.batches)?;
         self.bytes += slice.bytes;
-        broker.metrics.fetched(slice.bytes);
-        Ok(answer.with_records(Some(joined(slice.batches, slice.bytes))))
+        Ok(PartitionFound { answer, batches: slice.batches })
     }
 }
 
@@ -285,11 +398,12 @@ fn read_error(error: &EngineError) -> ErrorCode {
     }
 }
 
-fn joined(mut batches: Vec<Bytes>, bytes: usize) -> Bytes {
+/// The batches as they are answered. This is where they are copied.
+fn joined(mut batches: Vec<Bytes>) -> Bytes {
     if batches.len() == 1 {
         return batches.remove(0);
     }
-    let mut all = BytesMut::with_capacity(bytes);
+    let mut all = BytesMut::with_capacity(batches.iter().map(Bytes::len).sum());
     batches.iter().for_each(|b| all.extend_from_slice(b));
     all.freeze()
 }

@@ -1,14 +1,17 @@
 //! Fetch: limits, waiting and waking (P-32 to P-41).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pagemark_storage::memory::MemoryEngine;
 use pagemark_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use pagemark_wire::messages::*;
 use pagemark_wire::types::TopicId;
 
 use crate::support::batches::*;
 use crate::support::client::*;
+use crate::support::engines::SlowReads;
 use crate::support::simulated::simulated;
 use crate::support::{Rig, until};
 
@@ -125,6 +128,86 @@ fn too_few_bytes_are_waited_for_over_all_partitions_p_32() {
     assert_eq!(parked(&rig, "orders", 0), 1, "two are not enough either");
     client.produced("orders", 0, batch(&["c"]));
     assert_eq!(batches(&reader.receive::<FetchRequest>()), [2, 1]);
+}
+
+#[test]
+fn a_minimum_above_the_maximum_is_reached_with_the_maximum_p_32() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("orders", 1, &[]);
+    (0..3).for_each(|_| assert!(client.produced("orders", 0, batch_of_bytes(1000)) >= 0));
+    let size = client.read("orders", 0, 2).len() as i32;
+    let request = |offset| several("orders", &[(offset, 1 << 20)], size * 2).with_max_wait_ms(600_000);
+    assert_eq!(batches(&client.ask(12, &request(0).with_min_bytes(i32::MAX))), [2]);
+    let mut reader = rig.client();
+    reader.send(12, &request(2).with_min_bytes(i32::MAX));
+    until("one batch is not enough", || parked(&rig, "orders", 0) == 1);
+    client.produced("orders", 0, batch_of_bytes(1000));
+    assert_eq!(batches(&reader.receive::<FetchRequest>()), [2], "and when it was parked");
+}
+
+#[test]
+fn a_parked_fetch_looks_at_every_batch_once_however_often_it_is_woken() {
+    let engine = SlowReads::over(Arc::new(MemoryEngine::new()));
+    engine.let_go();
+    let rig = Rig::on(Arc::clone(&engine) as _, &[]);
+    let mut client = rig.client();
+    client.create("orders", 1, &[]);
+    let sent = batch_of_bytes(1000);
+    let mut reader = rig.client();
+    let request = several("orders", &[(0, 1 << 20)], 1 << 20).with_max_wait_ms(600_000);
+    let before = engine.read_bytes();
+    reader.send(12, &request.with_min_bytes(sent.len() as i32 * 50));
+    until("the fetch is parked", || parked(&rig, "orders", 0) == 1);
+    for n in 0..50 {
+        client.produced("orders", 0, sent.clone());
+        until("it was woken and has looked", || engine.read_bytes() - before >= sent.len() * (n + 1));
+    }
+    assert!(batches(&reader.receive::<FetchRequest>())[0] > 0);
+    // Each once while it waited, and the answer; this engine gives one batch at a time.
+    assert_eq!(engine.read_bytes() - before, sent.len() * 51);
+}
+
+#[test]
+fn zstd_is_not_given_to_those_who_do_not_know_it_row_86() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("orders", 2, &[]);
+    client.produced("orders", 0, compressed(&batch(&["a"]), 4));
+    client.produced("orders", 1, compressed(&batch(&["a"]), 3));
+    let both = several("orders", &[(0, 1 << 20), (0, 1 << 20)], 1 << 20);
+    for version in 4..=12 {
+        let answer = client.ask(version, &both.clone().with_max_wait_ms(600_000));
+        let found: Vec<(i16, bool)> = answer.responses[0]
+            .partitions
+            .iter()
+            .map(|p| (p.error_code, p.records.as_ref().is_some_and(|r| !r.is_empty())))
+            .collect();
+        let first = if version < 10 { (76, false) } else { (0, true) };
+        assert_eq!(found, [first, (0, true)], "version {version}");
+    }
+    let mut reader = rig.client();
+    let request = several("orders", &[(1, 1 << 20)], 1 << 20).with_max_wait_ms(600_000).with_min_bytes(1 << 20);
+    reader.send(9, &request);
+    until("the fetch is parked", || parked(&rig, "orders", 0) == 1);
+    client.produced("orders", 0, compressed(&batch(&["b"]), 4));
+    let answer = reader.receive::<FetchRequest>();
+    assert_eq!(answer.responses[0].partitions[0].error_code, 76, "told at once when it comes");
+}
+
+#[test]
+fn only_going_on_with_a_session_is_refused_p_39() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("orders", 1, &[]);
+    for (id, epoch, code) in [(0, 0, 0), (0, -1, 0), (77, -1, 0), (77, 0, 0), (77, 1, 70), (77, 5, 70), (-3, 1, 70)] {
+        for version in [7, 12] {
+            let request = fetch_request("orders", 0, 0).with_session_id(id).with_session_epoch(epoch);
+            let answer = client.ask(version, &request);
+            assert_eq!((answer.error_code, answer.session_id), (code, 0), "session {id}, epoch {epoch}");
+            assert_eq!(answer.responses.len(), usize::from(code == 0));
+        }
+    }
 }
 
 #[test]

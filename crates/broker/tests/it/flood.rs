@@ -1,10 +1,15 @@
 //! Clients that announce much, send little, read nothing or stay for ever: others do not feel them (row 81, invariant 40).
 
-use pagemark_wire::messages::*;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use crate::support::batches::{batch, batch_of_bytes};
+use pagemark_wire::messages::*;
+use tokio::io::AsyncReadExt;
+
+use crate::support::batches::{batch, batch_of_bytes, headers};
 use crate::support::client::*;
 use crate::support::raw::{Raw, encoded, framed};
+use crate::support::simulated::simulated;
 use crate::support::{Rig, releasing, until};
 
 #[test]
@@ -30,9 +35,7 @@ fn two_hundred_announcements_of_90_mib_cost_what_they_sent_and_a_good_client_is_
     assert!(budget.used_bytes() < 300 * 1024, "{} bytes", budget.used_bytes());
     drop(floods);
     until("what was charged is given back", || budget.used_bytes() == 0);
-    until("the connections are gone", || {
-        rig.broker().metrics.connections.load(std::sync::atomic::Ordering::Relaxed) == 1
-    });
+    until("the connections are gone", || rig.broker().metrics.connections.load(Ordering::Relaxed) == 1);
 }
 
 #[test]
@@ -108,6 +111,97 @@ fn a_fetch_ends_with_the_connection_that_sent_it_invariant_40() {
     until("all are parked", || partition.waiting_fetches() == 10);
     drop(clients);
     until("none is parked any more", || partition.waiting_fetches() == 0);
+}
+
+#[test]
+fn fetches_end_with_their_connection_even_when_it_had_more_requests_than_are_taken_on_invariant_40() {
+    let rig = Rig::memory();
+    rig.client().create("orders", 1, &[]);
+    let partition = rig.broker().topic("orders", pagemark_wire::types::TopicId::ZERO).unwrap().partitions[0].clone();
+    let mut client = rig.client();
+    (0..40).for_each(|_| client.send(12, &fetch_request("orders", 0, 0).with_max_wait_ms(i32::MAX)));
+    until("as many as are taken on are parked", || partition.waiting_fetches() == 32);
+    drop(client);
+    until("none is parked any more", || partition.waiting_fetches() == 0);
+    until("nothing is charged any more", || rig.broker().budget.used_bytes() == 0);
+}
+
+/// A client whose fetch of the empty topic `quiet` is parked, so that whatever is answered behind it is held.
+fn held_up(rig: &Rig) -> Client {
+    let mut client = rig.client();
+    client.create("quiet", 1, &[]);
+    client.send(12, &fetch_request("quiet", 0, 0).with_max_wait_ms(600_000));
+    client
+}
+
+/// The number of batches in the next answer.
+fn batches_received(client: &mut Client) -> usize {
+    let answer = client.receive::<FetchRequest>();
+    headers(answer.responses[0].partitions[0].records.as_ref().expect("never null")).len()
+}
+
+#[test]
+fn answers_are_charged_and_records_keep_to_half_of_the_budget_invariant_40() {
+    let rig = Rig::with(&["pagemark.memory.budget.bytes=400000"]);
+    let mut good = rig.client();
+    good.create("orders", 1, &[]);
+    (0..10).for_each(|_| assert!(good.produced("orders", 0, batch_of_bytes(50_000)) >= 0));
+    let budget = &rig.broker().budget;
+    until("nothing is charged", || budget.used_bytes() == 0);
+    let mut slow = held_up(&rig);
+    (0..3).for_each(|_| slow.send(12, &fetch_request("orders", 0, 0)));
+    until("three answers are held", || budget.used_bytes() >= 250_000);
+    assert!(budget.used_bytes() < 260_000, "{} bytes", budget.used_bytes());
+    assert_eq!(good.produced("orders", 0, batch_of_bytes(100_000)), 10, "there is room for requests");
+    good.produced("quiet", 0, batch(&["wake"]));
+    let received: Vec<usize> = (0..4).map(|_| batches_received(&mut slow)).collect();
+    assert_eq!(received, [1, 3, 1, 1], "when half is used, the first batch and no more");
+    until("nothing is charged any more", || budget.used_bytes() == 0);
+}
+
+#[test]
+fn fetches_that_are_woken_together_do_not_all_hold_their_answers_at_once_invariant_40() {
+    let rig = Rig::with(&["pagemark.memory.budget.bytes=100000000"]);
+    let mut good = rig.client();
+    good.create("orders", 1, &[]);
+    let partition = rig.broker().topic("orders", pagemark_wire::types::TopicId::ZERO).unwrap().partitions[0].clone();
+    let mut slow = held_up(&rig);
+    (0..20).for_each(|_| slow.send(12, &fetch_request("orders", 0, 0).with_max_wait_ms(600_000)));
+    until("all are parked", || partition.waiting_fetches() == 20);
+    good.produced("orders", 0, batch_of_bytes(900_000));
+    until("all are woken", || partition.waiting_fetches() == 0);
+    let budget = &rig.broker().budget;
+    until("some answers are held", || budget.used_bytes() > 1_800_000);
+    // Two of them are over the limit; two workers may have looked at the same moment.
+    (0..20).for_each(|_| assert_eq!(good.end("orders", 0), 1));
+    assert!(budget.used_bytes() < 4_000_000, "{} bytes", budget.used_bytes());
+    good.produced("quiet", 0, batch(&["wake"]));
+    (0..21).for_each(|_| assert_eq!(batches_received(&mut slow), 1));
+    until("nothing is charged any more", || budget.used_bytes() == 0);
+}
+
+#[test]
+fn a_client_that_takes_nothing_for_30_seconds_is_closed_invariant_40() {
+    simulated(&[], async |broker| {
+        let (mut patient, mut never) = (broker.client().await, broker.client().await);
+        patient.ask(12, &metadata_request(&["orders"]).with_allow_auto_topic_creation(true)).await;
+        for _ in 0..30 {
+            let request = produce_request("orders", 0, -1, Some(batch_of_bytes(1_000_000)));
+            assert_eq!(one_of(patient.ask(9, &request).await).error_code, 0);
+        }
+        for client in [&mut patient, &mut never] {
+            client.send(12, &fetch_request("orders", 0, 0)).await;
+            client.socket.readable().await.expect("the answer begins");
+        }
+        tokio::time::advance(Duration::from_secs(29)).await;
+        let answer = patient.receive::<FetchRequest>(12).await;
+        assert_eq!(headers(answer.responses[0].partitions[0].records.as_ref().unwrap()).len(), 30);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        patient.ask(12, &metadata_request(&["orders"])).await; // by now the other one has been closed
+        let mut received = Vec::new();
+        let _ = never.socket.read_to_end(&mut received).await; // a reset is a close too
+        assert!(received.len() < 20_000_000, "no more than was under way: {} bytes", received.len());
+    });
 }
 
 #[test]

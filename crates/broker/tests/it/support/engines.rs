@@ -1,7 +1,7 @@
 //! An engine whose reads of one partition stand still until they are let go: a load that takes as long as a test wants.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use pagemark_storage::engine::*;
@@ -13,11 +13,17 @@ use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicI
 pub struct SlowReads {
     inner: Arc<dyn Engine>,
     held: AtomicBool,
+    read_bytes: AtomicUsize,
 }
 
 impl SlowReads {
     pub fn over(inner: Arc<dyn Engine>) -> Arc<SlowReads> {
-        Arc::new(SlowReads { inner, held: AtomicBool::new(true) })
+        Arc::new(SlowReads { inner, held: AtomicBool::new(true), read_bytes: AtomicUsize::new(0) })
+    }
+
+    /// Bytes of all batches read so far.
+    pub fn read_bytes(&self) -> usize {
+        self.read_bytes.load(Ordering::SeqCst)
     }
 
     /// From now on reads get to the end.
@@ -46,6 +52,7 @@ impl LogStore for SlowReads {
 
     fn read(&self, key: PartitionKey, from: Offset, _: usize, bound: Offset) -> Result<ReadSlice, EngineError> {
         let slice = self.inner.read(key, from, 1, bound)?;
+        self.read_bytes.fetch_add(slice.bytes, Ordering::SeqCst);
         let is_last = |batch: &Bytes| BatchHeader::parse(batch).expect("a stored batch").next_offset() >= bound;
         match slice.batches.last() {
             Some(batch) if self.held.load(Ordering::SeqCst) && is_last(batch) => {

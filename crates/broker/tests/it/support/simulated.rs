@@ -44,10 +44,6 @@ pub fn simulated_on<T>(engine: &Arc<MemoryEngine>, changes: &[&str], scenario: i
 }
 
 impl Simulated {
-    pub fn server(&self) -> &Server {
-        &self.server
-    }
-
     /// A published topic.
     pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
         self.server.broker().registry.view().by_name(name).cloned()
