@@ -99,6 +99,32 @@ fn g13_while_preparing_the_first_to_come_win() {
 }
 
 #[test]
+fn g13_ids_handed_out_count_with_the_members_until_they_lapse() {
+    let mut driver = Driver::new(GroupSettings { group_max_size: 3, ..settings() });
+    driver.stable("g", 1);
+    let newcomer = || JoinRequest { requires_known_member_id: true, ..consumer("g", "") };
+    for _ in 0..2 {
+        assert_eq!(driver.join(newcomer()).error, ErrorCode::MemberIdRequired);
+    }
+    assert_eq!(driver.join(newcomer()).error, ErrorCode::GroupMaxSizeReached);
+    driver.pass(10_000);
+    assert_eq!(driver.join(newcomer()).error, ErrorCode::MemberIdRequired);
+}
+
+#[test]
+fn g10_there_is_an_end_to_the_ids_that_a_group_hands_out() {
+    let mut driver = Driver::quick();
+    let newcomer = || JoinRequest { requires_known_member_id: true, ..consumer("g", "") };
+    let first = driver.join(newcomer()).member_id;
+    for _ in 1..10_000 {
+        assert_eq!(driver.join(newcomer()).error, ErrorCode::MemberIdRequired);
+    }
+    assert_eq!(driver.join(newcomer()).error, ErrorCode::GroupMaxSizeReached);
+    assert_eq!(driver.join(consumer("g", &first)).error, ErrorCode::None, "an id that comes back makes room");
+    assert_eq!(driver.join(newcomer()).error, ErrorCode::MemberIdRequired);
+}
+
+#[test]
 fn g17_q16_only_the_leader_gets_the_members_itself_included() {
     let mut driver = Driver::quick();
     let members = driver.stable("g", 3);

@@ -36,9 +36,7 @@ impl Group {
     /// Does what is due. At most one record of the group comes of it; what else has become due is left for the next call.
     pub(crate) fn on_deadline(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.mono;
-        let pending = self.roster.pending.len();
-        self.roster.pending.retain(|_, lapses| *lapses > now);
-        let lapsed = self.roster.pending.len() < pending;
+        let lapsed = !self.roster.pending.take_lapsed(now).is_empty();
 
         let mut gone: Vec<String> = Vec::new();
         let dead = self.roster.members.iter().filter(|(_, member)| member.session_deadline.is_some_and(|at| at <= now));
@@ -72,8 +70,8 @@ impl Group {
                 member.session_deadline = Some(turn.in_ms(member.session_timeout_ms.max(STALLED_WINDOW_MS)));
             }
         }
-        for lapses in self.roster.pending.values_mut().filter(|lapses| **lapses <= now) {
-            *lapses = later;
+        for member_id in self.roster.pending.take_lapsed(now) {
+            self.roster.pending.insert(member_id, later);
         }
         if let Some(at) = self.roster.sync_deadline.as_mut().filter(|at| **at <= now) {
             *at = later;

@@ -10,6 +10,9 @@ use crate::coordinator::{Answer, GroupState, JoinAnswer, JoinRequest, JoinedMemb
 use crate::effects::ReplyTo;
 use crate::group::Group;
 
+/// Most member ids that one group has handed out and not yet seen again.
+const MOST_PENDING_IDS: usize = 10_000;
+
 impl Group {
     /// Decides about a join. The answer may come later.
     pub(crate) fn join(&mut self, turn: &mut Turn<'_>, to: ReplyTo, request: &JoinRequest) {
@@ -38,6 +41,9 @@ impl Group {
             if !request.requires_known_member_id {
                 return self.admit(turn, to, member_id, request);
             }
+            if !self.has_room_for_an_id(turn) {
+                return self.refuse_join(turn, to, request, ErrorCode::GroupMaxSizeReached);
+            }
             self.roster.pending.insert(member_id.clone(), turn.in_ms(request.session_timeout_ms));
             let answer = JoinAnswer::error(ErrorCode::MemberIdRequired, member_id);
             return turn.reply(to, self.after_membership(), Answer::Join(answer));
@@ -51,7 +57,7 @@ impl Group {
 
     fn join_with_id(&mut self, turn: &mut Turn<'_>, to: ReplyTo, request: &JoinRequest) {
         let member_id = &request.member_id;
-        if request.group_instance_id.is_none() && self.roster.pending.remove(member_id).is_some() {
+        if request.group_instance_id.is_none() && self.roster.pending.remove(member_id) {
             return self.admit(turn, to, member_id.clone(), request);
         }
         if let Err(error) = self.roster.check_member(member_id, request.group_instance_id.as_deref()) {
@@ -154,6 +160,17 @@ impl Group {
             }
             GroupState::Empty | GroupState::Dead | GroupState::Unknown => true,
         }
+    }
+
+    /// Ids handed out count with the members, and there is an end to them even where groups may be of any size: each costs
+    /// memory, and whoever asks for one need never come back (G-13).
+    fn has_room_for_an_id(&self, turn: &Turn<'_>) -> bool {
+        let pending = self.roster.pending.len();
+        let here = match self.state() {
+            GroupState::PreparingRebalance => self.roster.joining(),
+            _ => self.roster.members.len(),
+        };
+        pending < MOST_PENDING_IDS && here + pending < turn.settings.group_max_size
     }
 
     /// G-12: the group's protocol type, and a protocol that everybody else can do too.

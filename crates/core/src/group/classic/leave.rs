@@ -44,7 +44,7 @@ impl Group {
             self.remove_member(turn, &owner, ErrorCode::UnknownMemberId);
             return Ok(Left::Member);
         }
-        if self.roster.pending.remove(&entry.member_id).is_some() {
+        if self.roster.pending.remove(&entry.member_id) {
             return Ok(Left::PendingId);
         }
         self.roster.check_member(&entry.member_id, instance_id)?;

@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: when anything of this changes; see the transitions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use pagemark_wire::internal::{GroupMetadata, MemberMetadata};
@@ -24,7 +24,7 @@ pub(crate) struct Roster {
     /// Member id by instance id.
     pub(crate) static_ids: BTreeMap<String, String>,
     /// Ids handed out by MEMBER_ID_REQUIRED, with the moment each lapses (G-10).
-    pub(crate) pending: BTreeMap<String, MonoMs>,
+    pub(crate) pending: PendingIds,
     /// What the members' protocol type is; of no meaning without members.
     pub(crate) protocol_type: Option<String>,
     /// Who leads, if still here when the rebalance ends.
@@ -35,6 +35,54 @@ pub(crate) struct Roster {
     pub(crate) sync_deadline: Option<MonoMs>,
     /// Number of joins so far, to know who came first.
     joins: u64,
+}
+
+/// Ids handed out, kept twice: by name, and in the order in which they lapse, so that the next to lapse is found at once
+/// however many there are.
+#[derive(Debug, Default)]
+pub(crate) struct PendingIds {
+    lapses: BTreeMap<String, MonoMs>,
+    in_order: BTreeSet<(MonoMs, String)>,
+}
+
+impl PendingIds {
+    pub(crate) fn len(&self) -> usize {
+        self.lapses.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lapses.is_empty()
+    }
+
+    pub(crate) fn insert(&mut self, member_id: String, lapses: MonoMs) {
+        self.remove(&member_id);
+        self.in_order.insert((lapses, member_id.clone()));
+        self.lapses.insert(member_id, lapses);
+    }
+
+    /// Whether it was there.
+    pub(crate) fn remove(&mut self, member_id: &str) -> bool {
+        let Some((member_id, lapses)) = self.lapses.remove_entry(member_id) else { return false };
+        self.in_order.remove(&(lapses, member_id));
+        true
+    }
+
+    /// When the next one lapses.
+    pub(crate) fn first_lapse(&self) -> Option<MonoMs> {
+        self.in_order.first().map(|(lapses, _)| *lapses)
+    }
+
+    /// Takes those out whose time has come.
+    pub(crate) fn take_lapsed(&mut self, now: MonoMs) -> Vec<String> {
+        let mut taken = Vec::new();
+        while self.first_lapse().is_some_and(|lapses| lapses <= now) {
+            if let Some((_, member_id)) = self.in_order.pop_first() {
+                self.lapses.remove(&member_id);
+                taken.push(member_id);
+            }
+        }
+        taken
+    }
 }
 
 /// A rebalance that waits for members.
@@ -260,7 +308,7 @@ impl Roster {
     pub(crate) fn first_deadline(&self) -> Option<MonoMs> {
         let sessions = self.members.values().filter_map(|member| member.session_deadline);
         let group = self.preparing.map(|preparing| preparing.deadline).into_iter().chain(self.sync_deadline);
-        sessions.chain(self.pending.values().copied()).chain(group).min()
+        sessions.chain(self.pending.first_lapse()).chain(group).min()
     }
 }
 
