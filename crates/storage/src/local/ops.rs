@@ -3,14 +3,14 @@
 //! A machine is polled for its next operation, somebody executes it, and the machine is told the result. Who executes is a
 //! matter of `driver.rs`. Deliberately not here: any order of operations.
 
-use std::io;
+use std::{fmt, io};
 
 use bytes::Bytes;
 
 use crate::disk::{Disk, FileId};
 
-/// One call of [`Disk`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One call of [`Disk`]. Shown, it says how long its bytes are, never what they are: they belong to users, and end up in logs.
+#[derive(Clone, PartialEq, Eq)]
 pub enum DiskOp {
     /// Makes a file.
     Create(String),
@@ -49,8 +49,27 @@ pub enum DiskOp {
     Remove(String),
 }
 
-/// What an operation gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl fmt::Debug for DiskOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DiskOp::Create(path) => write!(f, "Create({path})"),
+            DiskOp::Close(FileId(file)) => write!(f, "Close(file {file})"),
+            DiskOp::Write { file: FileId(file), offset, bytes } => {
+                write!(f, "Write(file {file}, offset {offset}, {} bytes)", bytes.len())
+            }
+            DiskOp::Read { file: FileId(file), offset, length } => {
+                write!(f, "Read(file {file}, offset {offset}, {length} bytes)")
+            }
+            DiskOp::Sync(FileId(file)) => write!(f, "Sync(file {file})"),
+            DiskOp::SyncDir(dir) => write!(f, "SyncDir({dir})"),
+            DiskOp::Rename { from, to } => write!(f, "Rename({from}, {to})"),
+            DiskOp::Remove(path) => write!(f, "Remove({path})"),
+        }
+    }
+}
+
+/// What an operation gave. Shown, it says how long its bytes are, like [`DiskOp`].
+#[derive(Clone, PartialEq, Eq)]
 pub enum OpOutput {
     /// Nothing but success.
     Done,
@@ -58,6 +77,16 @@ pub enum OpOutput {
     File(FileId),
     /// Bytes.
     Bytes(Bytes),
+}
+
+impl fmt::Debug for OpOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpOutput::Done => f.write_str("Done"),
+            OpOutput::File(FileId(file)) => write!(f, "File({file})"),
+            OpOutput::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+        }
+    }
 }
 
 impl DiskOp {
@@ -83,5 +112,18 @@ impl DiskOp {
     /// written or synced can simply be left unused.
     pub(super) fn decides_names(&self) -> bool {
         matches!(self, DiskOp::SyncDir(_) | DiskOp::Rename { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_users_wrote_is_never_shown() {
+        let bytes = Bytes::from(vec![b'x'; 1 << 20]);
+        let write = DiskOp::Write { file: FileId(3), offset: 4096, bytes: bytes.clone() };
+        assert_eq!(format!("{write:?}"), "Write(file 3, offset 4096, 1048576 bytes)");
+        assert_eq!(format!("{:?}", OpOutput::Bytes(bytes)), "1048576 bytes");
     }
 }
