@@ -30,9 +30,32 @@ impl Malformed {
     pub(crate) const BY_DECODER: Malformed = Malformed { field: "", at: 0, reason: "the body does not decode" };
 }
 
-/// Array elements and tagged fields that one request may hold in all. Decoded, an element takes far more memory than on the
-/// wire; Kafka's clients stay below this by orders of magnitude.
-pub const MAX_ELEMENTS: usize = 4_000_000;
+/// Array elements and tagged fields that a request about partitions or groups may hold in all. Decoded, an element takes far
+/// more memory than on the wire, about 200 bytes; so this is 40 MB, and Kafka's clients stay well below it.
+pub const MAX_ELEMENTS: usize = 200_000;
+
+/// The same for every other request, where nothing comes by the partition.
+pub const MAX_ELEMENTS_ELSEWHERE: usize = 100_000;
+
+/// How many elements a request of this kind may hold.
+fn max_elements(api: Api) -> usize {
+    match api {
+        Api::Produce | Api::Fetch | Api::ListOffsets | Api::OffsetCommit | Api::OffsetFetch | Api::DescribeGroups => {
+            MAX_ELEMENTS
+        }
+        Api::Metadata
+        | Api::FindCoordinator
+        | Api::JoinGroup
+        | Api::Heartbeat
+        | Api::LeaveGroup
+        | Api::SyncGroup
+        | Api::ListGroups
+        | Api::ApiVersions
+        | Api::CreateTopics
+        | Api::DeleteTopics
+        | Api::InitProducerId => MAX_ELEMENTS_ELSEWHERE,
+    }
+}
 
 /// What the walk found in an acceptable body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,16 +73,24 @@ pub struct Shape {
 /// # Errors
 /// [`Malformed`] for the first thing that is wrong.
 pub fn check(api: Api, version: i16, body: &Bytes) -> Result<Shape, Malformed> {
-    let mut walk = walk::Walk::new(body, version, api.info().is_flexible(version));
+    let mut walk = walk::Walk::new(body, version, api.info().is_flexible(version), max_elements(api));
     walk.fields(schema::request(api))?;
     let repaired = (!walk.not_utf8.is_empty()).then(|| {
         let mut copy = BytesMut::from(&body[..]);
-        for at in &walk.not_utf8 {
-            copy[*at] = b'?';
-        }
+        walk.not_utf8.iter().for_each(|name| repair(&mut copy[name.clone()]));
         copy.freeze()
     });
     Ok(Shape { body_len: walk.position(), elements: walk.elements, repaired })
+}
+
+/// Puts a `?` in the place of each byte that is not UTF-8.
+fn repair(mut text: &mut [u8]) {
+    while let Err(invalid) = std::str::from_utf8(text) {
+        let from = invalid.valid_up_to();
+        let bad = invalid.error_len().unwrap_or(text.len() - from);
+        text[from..from + bad].fill(b'?');
+        text = &mut text[from + bad..];
+    }
 }
 
 #[cfg(test)]

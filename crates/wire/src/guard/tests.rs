@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::schema::{Field, Kind, request};
-use super::{MAX_ELEMENTS, Malformed, check};
+use super::{MAX_ELEMENTS, MAX_ELEMENTS_ELSEWHERE, Malformed, check};
 use crate::api::Api;
 
 const KAFKAS_SCHEMAS: &str = include_str!("../../tests/golden/schemas.txt");
@@ -126,10 +126,35 @@ fn trailing_bytes_are_accepted_and_counted_p_9() {
 
 #[test]
 fn more_elements_than_any_client_sends_are_refused() {
-    let partitions = MAX_ELEMENTS as i32 + 1;
-    let mut body = BytesMut::from(&[0, 1, b'g', 0, 0, 0, 1, 0, 1, b't'][..]);
-    body.put_i32(partitions);
-    body.resize(body.len() + partitions as usize * 4, 0);
-    let Malformed { reason, field, .. } = check(Api::OffsetFetch, 1, &body.freeze()).expect_err("too many");
+    let offset_fetch = |partitions: usize| {
+        let mut body = BytesMut::from(&[0, 1, b'g', 0, 0, 0, 1, 0, 1, b't'][..]); // 1 topic, an element too
+        body.put_i32(partitions as i32);
+        body.resize(body.len() + partitions * 4, 0);
+        check(Api::OffsetFetch, 1, &body.freeze())
+    };
+    assert_eq!(offset_fetch(MAX_ELEMENTS - 1).map(|s| s.elements), Ok(MAX_ELEMENTS));
+    let Malformed { reason, field, .. } = offset_fetch(MAX_ELEMENTS).expect_err("too many");
     assert_eq!((reason, field), ("too many elements in one request", "partitionIndexes"));
+
+    let metadata = |topics: usize| {
+        let mut body = BytesMut::new();
+        body.put_i32(topics as i32);
+        body.resize(4 + topics * 2, 0); // names of no length
+        check(Api::Metadata, 1, &body.freeze())
+    };
+    assert_eq!(metadata(MAX_ELEMENTS_ELSEWHERE).map(|s| s.elements), Ok(MAX_ELEMENTS_ELSEWHERE));
+    let Malformed { reason, field, .. } = metadata(MAX_ELEMENTS_ELSEWHERE + 1).expect_err("too many");
+    assert_eq!((reason, field), ("too many elements in one request", "topics"));
+}
+
+#[test]
+fn what_is_noted_of_names_that_are_not_utf8_does_not_grow_with_them() {
+    let mut body = BytesMut::from(&[0, 0, 0, 1][..]);
+    body.put_i16(i16::MAX);
+    body.resize(body.len() + i16::MAX as usize, 0xff);
+    let mut walk = super::walk::Walk::new(&body, 1, false, MAX_ELEMENTS);
+    walk.fields(request(Api::Metadata)).expect("to be repaired");
+    assert_eq!(walk.not_utf8, [6..body.len()]);
+    let repaired = check(Api::Metadata, 1, &body.freeze()).expect("to be repaired").repaired.expect("it needs repair");
+    assert!(repaired[6..].iter().all(|byte| *byte == b'?'));
 }

@@ -2,9 +2,11 @@
 //!
 //! Recursion is as deep as the schema, never as the input. Deliberately not here: the schemas.
 
+use std::ops::Range;
+
+use super::Malformed;
 use super::cursor::{Cursor, Fault};
 use super::schema::{Field, Kind};
-use super::{MAX_ELEMENTS, Malformed};
 
 /// Longest text that a field may hold, in bytes.
 const MAX_TEXT_LEN: usize = i16::MAX as usize;
@@ -16,13 +18,15 @@ pub(super) struct Walk<'a> {
     flexible: bool,
     /// Array elements and tagged fields met so far.
     pub(super) elements: usize,
-    /// Positions of bytes in topic names that are not UTF-8.
-    pub(super) not_utf8: Vec<usize>,
+    /// Most that there may be.
+    max_elements: usize,
+    /// Where topic names lie, in bytes, that are not UTF-8.
+    pub(super) not_utf8: Vec<Range<usize>>,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(body: &'a [u8], version: i16, flexible: bool) -> Walk<'a> {
-        Walk { cursor: Cursor::at(body, 0), version, flexible, elements: 0, not_utf8: Vec::new() }
+    pub(super) fn new(body: &'a [u8], version: i16, flexible: bool, max_elements: usize) -> Walk<'a> {
+        Walk { cursor: Cursor::at(body, 0), version, flexible, elements: 0, max_elements, not_utf8: Vec::new() }
     }
 
     pub(super) fn position(&self) -> usize {
@@ -73,19 +77,15 @@ impl<'a> Walk<'a> {
     fn text(&mut self, field: &'static Field, kind: Kind, nullable: bool) -> Result<(), Malformed> {
         let length = self.text_length(nullable).map_err(in_field(field))?;
         let start = self.cursor.position();
-        let mut bytes = self.cursor.take(length).map_err(in_field(field))?;
-        let mut at = start;
-        while let Err(invalid) = std::str::from_utf8(bytes) {
-            if !matches!(kind, Kind::TopicName) {
-                return Err(in_field(field)(Fault { at: start, reason: "a text is not UTF-8" }));
+        let bytes = self.cursor.take(length).map_err(in_field(field))?;
+        match (std::str::from_utf8(bytes), kind) {
+            (Ok(_), _) => Ok(()),
+            (Err(_), Kind::TopicName) => {
+                self.not_utf8.push(start..start + length);
+                Ok(())
             }
-            let from = invalid.valid_up_to();
-            let bad = invalid.error_len().unwrap_or(bytes.len() - from);
-            self.not_utf8.extend(at + from..at + from + bad);
-            bytes = &bytes[from + bad..];
-            at += from + bad;
+            (Err(_), _) => Err(in_field(field)(Fault { at: start, reason: "a text is not UTF-8" })),
         }
-        Ok(())
     }
 
     fn tags(&mut self, fields: &'static [Field]) -> Result<(), Malformed> {
@@ -111,7 +111,7 @@ impl<'a> Walk<'a> {
 
     fn count(&mut self, more: usize) -> Result<(), Fault> {
         self.elements += more; // both are bounded by the body's length
-        if self.elements > MAX_ELEMENTS {
+        if self.elements > self.max_elements {
             return Err(self.cursor.fault("too many elements in one request"));
         }
         Ok(())
