@@ -23,4 +23,4 @@ pub use rules::{
     DEFAULT_TIMESTAMP_AFTER_MAX_MS, TimestampType,
 };
 pub use stamp::{Stamp, stamp};
-pub use walk::{Walked, walk};
+pub use walk::{Walked, walk, walk_counted};

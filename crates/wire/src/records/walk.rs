@@ -31,24 +31,33 @@ pub struct Walked {
 /// # Errors
 /// [`BatchError`] for the first thing that is wrong, with the record's index where it is a record.
 pub fn walk(header: &BatchHeader, batch: &[u8], rules: &BatchRules) -> Result<Walked, BatchError> {
-    let records = batch.get(BATCH_HEADER_LEN..).ok_or(BatchError::NotOneBatch)?;
-    let judge = Judge::new(header, rules);
-    if header.codec() == 0 {
-        return walk_records(header, InPlace { bytes: records, position: 0 }, judge);
-    }
-    let limit = rules.max_decompressed_bytes;
-    let decompressor = Decompressor::new(header.codec(), records, limit).map_err(|_| BatchError::Decompression)?;
-    walk_records(header, Streamed::new(decompressor, limit), judge)
+    walk_counted(header, batch, rules).0
 }
 
-fn walk_records<I: Input>(header: &BatchHeader, mut input: I, mut judge: Judge<'_>) -> Result<Walked, BatchError> {
+/// The same, and how many bytes came out of the decompressor, also where something is wrong; 0 for uncompressed records.
+pub fn walk_counted(header: &BatchHeader, batch: &[u8], rules: &BatchRules) -> (Result<Walked, BatchError>, u64) {
+    let Some(records) = batch.get(BATCH_HEADER_LEN..) else { return (Err(BatchError::NotOneBatch), 0) };
+    let judge = Judge::new(header, rules);
+    if header.codec() == 0 {
+        return (walk_records(header, &mut InPlace { bytes: records, position: 0 }, judge), 0);
+    }
+    let limit = rules.max_decompressed_bytes;
+    let Ok(decompressor) = Decompressor::new(header.codec(), records, limit) else {
+        return (Err(BatchError::Decompression), 0);
+    };
+    let mut input = Streamed::new(decompressor, limit);
+    let walked = walk_records(header, &mut input, judge);
+    (walked, input.before + input.end as u64)
+}
+
+fn walk_records<I: Input>(header: &BatchHeader, input: &mut I, mut judge: Judge<'_>) -> Result<Walked, BatchError> {
     let record_count = header.record_count;
     let least = u64::try_from(record_count).unwrap_or(0) * LEAST_RECORD_LEN;
     if least > input.limit() {
         return Err(BatchError::Record { index: record_count, reason: "there are more records than bytes for them" });
     }
     for index in 0..record_count {
-        let record = walk_record(&mut input).map_err(|fault| fault.at_record(index))?;
+        let record = walk_record(input).map_err(|fault| fault.at_record(index))?;
         if record.offset_delta != index {
             return Err(BatchError::Record { index, reason: "its offset delta is not the next" });
         }
