@@ -17,8 +17,18 @@ struct Publish(watch::Sender<Progress>);
 
 impl ProgressListener for Publish {
     fn progressed(&self, progress: &Progress) {
-        self.0.send_replace(progress.clone());
+        advance(&self.0, progress);
     }
+}
+
+/// Takes a report in. Reports come from several threads and may come late: progress never goes back, a failure never ends.
+fn advance(latest: &watch::Sender<Progress>, report: &Progress) {
+    latest.send_modify(|known| {
+        known.durable = known.durable.max(report.durable);
+        if known.failed.is_none() {
+            known.failed.clone_from(&report.failed);
+        }
+    });
 }
 
 impl ProgressHub {
@@ -27,7 +37,7 @@ impl ProgressHub {
     pub fn new(engine: &Arc<dyn Engine>) -> Arc<ProgressHub> {
         let latest = watch::Sender::new(engine.progress());
         engine.watch(Arc::new(Publish(latest.clone())));
-        latest.send_replace(engine.progress());
+        advance(&latest, &engine.progress());
         Arc::new(ProgressHub { latest })
     }
 
@@ -49,5 +59,22 @@ impl ProgressHub {
             Some(why) if progress.durable < lsn => Err(EngineError::Stopped(Arc::clone(why))),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pagemark_storage::engine::Lsn;
+
+    use super::*;
+
+    #[test]
+    fn a_report_that_comes_late_hides_neither_progress_nor_a_failure() {
+        let report = |durable, failed: Option<&str>| Progress { durable: Lsn(durable), failed: failed.map(Arc::from) };
+        let latest = watch::Sender::new(report(0, None));
+        advance(&latest, &report(7, None));
+        advance(&latest, &report(7, Some("gone")));
+        advance(&latest, &report(5, None));
+        assert_eq!(*latest.borrow(), report(7, Some("gone")));
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use pagemark_core::coordinator::{Answer, GroupSettings, GroupShard, Replayed};
 use pagemark_core::effects::{After, CoordinatorRecord, Effects, ReplyTo};
 use pagemark_core::partition::PartitionState;
-use pagemark_core::time::{MonoMs, WallMs};
+use pagemark_core::time::{MonoMs, Now};
 use pagemark_storage::engine::LogStore;
 use pagemark_wire::ErrorCode;
 use pagemark_wire::records::{BatchBuilder, BatchHeader, DEFAULT_MAX_DECOMPRESSED_BYTES, Records};
@@ -92,7 +92,7 @@ impl OwnedGroupShard {
     /// Replays the records of a decision and gives them back as batches to append; replies that need not wait leave, others
     /// are held. `state` is that of the shard's own partition. What one request writes is one batch (O-18): core keeps it
     /// below the size at which batches are split here.
-    pub fn take_in(&mut self, state: &mut PartitionState, effects: Effects, now: WallMs) -> Vec<Bytes> {
+    pub fn take_in(&mut self, state: &mut PartitionState, effects: Effects, now: Now) -> Vec<Bytes> {
         let batches = split(&effects.records).map(|records| self.append(state, records, now)).collect();
         for reply in effects.replies {
             let Some(answer) = self.parked.remove(&reply.to) else {
@@ -114,15 +114,15 @@ impl OwnedGroupShard {
         batches
     }
 
-    fn append(&mut self, state: &mut PartitionState, records: &[CoordinatorRecord], now: WallMs) -> Bytes {
+    fn append(&mut self, state: &mut PartitionState, records: &[CoordinatorRecord], now: Now) -> Bytes {
         let base = state.log_end();
-        let mut builder = BatchBuilder::new(now.0).placed_at(base, state.leader_epoch());
+        let mut builder = BatchBuilder::new(now.wall.0).placed_at(base, state.leader_epoch());
         for (offset, record) in (base.0..).zip(records) {
             builder.push(Some(&record.key), record.value.as_deref());
             self.replay(Offset(offset), &record.key, record.value.as_deref());
         }
         let batch = builder.finish();
-        state.replay(&BatchHeader::parse(&batch).expect("a batch built here has a header"), now);
+        state.replay(&BatchHeader::parse(&batch).expect("a batch built here has a header"), now.mono);
         self.appended_end = state.log_end();
         batch
     }

@@ -52,7 +52,7 @@ impl Executor {
     pub(super) fn carry_out(&mut self, number: u32, effects: Effects) {
         let Some(shard) = self.group_shards.get_mut(&number) else { return };
         let Some(OwnedPartition { state, .. }) = self.partitions.get_mut(&shard.partition.key) else { return };
-        for batch in shard.take_in(state, effects, self.now.wall) {
+        for batch in shard.take_in(state, effects, self.now) {
             let partition = shard.partition.key;
             self.turn.append(shard.partition.shard, Append { partition, batch });
         }

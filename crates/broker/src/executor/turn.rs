@@ -222,7 +222,7 @@ impl Executor {
                     let group_shard = OwnedGroupShard::new(shard.0, log, settings, opened.log_start, opened.log_end);
                     self.group_shards.insert(shard.0, group_shard);
                 }
-                let state = PartitionState::opened(opened.log_end, epoch, opened.producers, self.now.wall);
+                let state = PartitionState::opened(opened.log_end, epoch, opened.producers, self.now.mono);
                 self.partitions.insert(opened.partition, OwnedPartition { partition, state });
             }
         }
@@ -269,7 +269,7 @@ impl Executor {
         }
         self.next_sweep = self.now.mono.plus(SWEEP_MS);
         for (key, OwnedPartition { partition, state }) in &mut self.partitions {
-            let forgotten = state.expire(self.now.wall, self.producer_id_expiration_ms);
+            let forgotten = state.expire(self.now.mono, self.producer_id_expiration_ms);
             let shard = partition.shard;
             let Some(epoch) = self.epochs.get(&shard).copied().filter(|_| !forgotten.is_empty()) else { continue };
             if let Err(error) = self.engine.forget_producers(shard, epoch, *key, &forgotten) {

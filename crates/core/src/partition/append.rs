@@ -11,7 +11,7 @@ use pagemark_wire::records::BatchHeader;
 use pagemark_wire::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
 use super::producer_state::{ProducerTable, SequenceVerdict};
-use crate::time::WallMs;
+use crate::time::MonoMs;
 
 /// Kafka's default for `producer.id.expiration.ms`: one day.
 pub const DEFAULT_PRODUCER_EXPIRATION_MS: i64 = 86_400_000;
@@ -22,9 +22,9 @@ pub struct PartitionState {
     log_end: Offset,
     leader_epoch: LeaderEpoch,
     producers: ProducerTable,
-    /// When each producer last wrote, by our clock: the timestamps in batches are the producers' own and may be years old,
-    /// and a producer forgotten too early is one whose retries are taken for new batches.
-    last_write: BTreeMap<ProducerId, WallMs>,
+    /// When each producer last wrote, by our clock that never jumps: the timestamps in batches are the producers' own and may
+    /// be years old, and a producer forgotten too early is one whose retries are taken for new batches.
+    last_write: BTreeMap<ProducerId, MonoMs>,
 }
 
 /// What a batch is.
@@ -87,7 +87,7 @@ impl Refusal {
 impl PartitionState {
     /// The state of a partition as the engine opened it. Every producer counts as having written just now.
     #[must_use]
-    pub fn opened(log_end: Offset, leader_epoch: LeaderEpoch, producers: ProducerTable, now: WallMs) -> PartitionState {
+    pub fn opened(log_end: Offset, leader_epoch: LeaderEpoch, producers: ProducerTable, now: MonoMs) -> PartitionState {
         let last_write = producers.iter().map(|(id, _)| (id, now)).collect();
         PartitionState { log_end, leader_epoch, producers, last_write }
     }
@@ -134,7 +134,7 @@ impl PartitionState {
     ///
     /// # Panics
     /// If the batch does not begin at the log end: an owner that disagrees with its log must not go on.
-    pub fn replay(&mut self, batch: &BatchHeader, now: WallMs) {
+    pub fn replay(&mut self, batch: &BatchHeader, now: MonoMs) {
         assert_eq!(batch.base_offset, self.log_end, "a batch is appended at the log end");
         self.log_end = batch.next_offset();
         self.producers.replay(batch);
@@ -145,8 +145,8 @@ impl PartitionState {
 
     /// Forgets producers that have written nothing for `expiration_ms` and says which. To be called every ten minutes
     /// or so.
-    pub fn expire(&mut self, now: WallMs, expiration_ms: i64) -> Vec<ProducerId> {
-        let before = WallMs(now.0.saturating_sub(expiration_ms));
+    pub fn expire(&mut self, now: MonoMs, expiration_ms: i64) -> Vec<ProducerId> {
+        let before = MonoMs(now.0.saturating_sub(expiration_ms.unsigned_abs()));
         let silent = self.last_write.iter().filter(|(_, last_write)| **last_write < before);
         let forgotten: Vec<ProducerId> = silent.map(|(id, _)| *id).collect();
         for id in &forgotten {

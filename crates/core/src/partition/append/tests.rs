@@ -3,7 +3,8 @@
 use super::super::producer_state::tests::{batch, plain};
 use super::*;
 
-const NOW: WallMs = WallMs(1_700_000_000_000);
+const NOW: MonoMs = MonoMs(1_700_000_000_000);
+const DAY_MS: u64 = DEFAULT_PRODUCER_EXPIRATION_MS.unsigned_abs();
 
 fn state() -> PartitionState {
     PartitionState::opened(Offset(100), LeaderEpoch(3), ProducerTable::default(), NOW)
@@ -76,9 +77,9 @@ fn a_silent_producer_is_forgotten_by_our_clock_not_by_its_timestamps_r_35() {
     let mut state = state();
     let ancient = BatchHeader { max_timestamp_ms: 0, ..batch(7, 0, 0, 10) };
     assert_eq!(send(&mut state, &ancient), Ok(Offset(100)));
-    assert_eq!(state.expire(WallMs(NOW.0 + DEFAULT_PRODUCER_EXPIRATION_MS), DEFAULT_PRODUCER_EXPIRATION_MS), []);
+    assert_eq!(state.expire(NOW.plus(DAY_MS), DEFAULT_PRODUCER_EXPIRATION_MS), []);
     assert!(matches!(state.judge(&ancient), AppendVerdict::Duplicate { .. }), "one day later it is still known");
-    let forgotten = state.expire(WallMs(NOW.0 + DEFAULT_PRODUCER_EXPIRATION_MS + 1), DEFAULT_PRODUCER_EXPIRATION_MS);
+    let forgotten = state.expire(NOW.plus(DAY_MS + 1), DEFAULT_PRODUCER_EXPIRATION_MS);
     assert_eq!(forgotten, [ProducerId(7)]);
     assert_eq!(state.judge(&batch(7, 0, 55, 1)), AppendVerdict::Append { base_offset: Offset(110) }, "R-33");
     assert_eq!(state.producers().iter().len(), 0);
@@ -88,7 +89,7 @@ fn a_silent_producer_is_forgotten_by_our_clock_not_by_its_timestamps_r_35() {
 fn a_restart_remembers_producers_and_counts_their_day_anew_r_36() {
     let mut before = state();
     assert_eq!(send(&mut before, &batch(7, 0, 0, 10)), Ok(Offset(100)));
-    let much_later = WallMs(NOW.0 + 10 * DEFAULT_PRODUCER_EXPIRATION_MS);
+    let much_later = NOW.plus(10 * DAY_MS);
     let mut after = PartitionState::opened(before.log_end(), LeaderEpoch(4), before.producers().clone(), much_later);
     assert_eq!(after.expire(much_later, DEFAULT_PRODUCER_EXPIRATION_MS), []);
     assert!(matches!(after.judge(&batch(7, 0, 0, 10)), AppendVerdict::Duplicate { base_offset: Offset(100), .. }));
