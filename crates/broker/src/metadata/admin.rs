@@ -96,10 +96,11 @@ impl TopicAdmin {
         }
         let partitions = self.check_partitions(new.partitions)?;
         let replication_factor = self.check_replication_factor(new.replication_factor)?;
+        let mut configs = BTreeMap::new();
         for (name, value) in &new.configs {
-            topic_config::check_config(name, value.as_deref()).map_err(|why| (ErrorCode::InvalidConfig, why))?;
+            let read = topic_config::read_config(name, value.as_deref());
+            configs.insert(name.clone(), read.map_err(|why| (ErrorCode::InvalidConfig, why))?);
         }
-        let configs = new.configs.iter().filter_map(|(k, v)| Some((k.clone(), v.clone()?))).collect();
         Ok(TopicRecord { id: self.host.fresh_uuid(), partitions, replication_factor, configs })
     }
 

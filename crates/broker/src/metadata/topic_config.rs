@@ -112,11 +112,12 @@ impl ProduceConfig {
     }
 }
 
-/// Judges one config entry of a topic that is to be created.
+/// Reads one config entry of a topic that is to be created: the value as it is to be kept, which is as whoever uses it reads
+/// it, without the spaces and signs that Kafka overlooks.
 ///
 /// # Errors
 /// A sentence that says what is wrong and what would be right.
-pub fn check_config(name: &str, value: Option<&str>) -> Result<(), String> {
+pub fn read_config(name: &str, value: Option<&str>) -> Result<String, String> {
     if !KNOWN_NAMES.contains(&name) {
         return Err(match settings::nearest(name, KNOWN_NAMES.iter().copied()) {
             Some(near) => format!("unknown topic config {name}; did you mean {near}?"),
@@ -124,49 +125,71 @@ pub fn check_config(name: &str, value: Option<&str>) -> Result<(), String> {
         });
     }
     let Some(value) = value else { return Err(format!("{name} has no value")) };
+    let value = value.trim();
+    let whole = |least: i64, most: i64| read_whole(name, value, least, most);
     match name {
-        "cleanup.policy" => check_cleanup_policy(value),
-        "compression.type" if value == "producer" => Ok(()),
-        "compression.type" => Err(refused(name, value, "batches are kept as they were sent: 'producer'")),
-        "remote.storage.enable" if value == "false" => Ok(()),
-        "remote.storage.enable" => Err(refused(name, value, "there is no tiered storage: 'false'")),
-        "message.timestamp.type" if matches!(value, "CreateTime" | "LogAppendTime") => Ok(()),
-        "message.timestamp.type" => Err(refused(name, value, "'CreateTime' or 'LogAppendTime'")),
-        "max.message.bytes" => in_range(name, value, 0, MAX_MESSAGE_BYTES_LIMIT),
-        "min.insync.replicas" => in_range(name, value, 1, i64::from(i32::MAX)),
-        "retention.ms" | "retention.bytes" => in_range(name, value, -1, i64::MAX),
+        "cleanup.policy" => read_cleanup_policy(value),
+        "compression.type" => one_of(name, value, &["producer"], "batches are kept as they were sent: 'producer'"),
+        "compression.gzip.level" if value == "-1" => Ok(value.to_owned()),
+        "compression.gzip.level" => whole(1, 9),
+        "compression.lz4.level" => whole(1, 17),
+        "compression.zstd.level" => whole(-131_072, 22),
+        "remote.storage.enable" => {
+            let read = read_switch(name, value)?;
+            one_of(name, &read, &["false"], "there is no tiered storage: 'false'")
+        }
+        "preallocate" | "remote.log.copy.disable" | "remote.log.delete.on.disable" => read_switch(name, value),
+        "message.timestamp.type" => {
+            one_of(name, value, &["CreateTime", "LogAppendTime"], "'CreateTime' or 'LogAppendTime'")
+        }
+        "max.message.bytes" => whole(0, MAX_MESSAGE_BYTES_LIMIT),
+        "min.insync.replicas" | "segment.bytes" => whole(1, i64::from(i32::MAX)),
+        "index.interval.bytes" | "segment.index.bytes" => whole(0, i64::from(i32::MAX)),
+        "retention.ms" | "retention.bytes" => whole(-1, i64::MAX),
+        "local.retention.ms" | "local.retention.bytes" | "remote.copy.lag.ms" | "remote.copy.lag.bytes" => {
+            whole(-2, i64::MAX)
+        }
         "min.cleanable.dirty.ratio" => match value.parse::<f64>() {
-            Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(()),
+            Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(value.to_owned()),
             _ => Err(refused(name, value, "a number from 0 to 1")),
         },
-        "message.timestamp.before.max.ms"
-        | "message.timestamp.after.max.ms"
-        | "delete.retention.ms"
-        | "file.delete.delay.ms"
-        | "flush.messages"
-        | "flush.ms"
-        | "max.compaction.lag.ms"
-        | "min.compaction.lag.ms"
-        | "segment.jitter.ms"
-        | "segment.ms"
-        | "index.interval.bytes"
-        | "segment.index.bytes" => in_range(name, value, 0, i64::MAX),
-        "segment.bytes" => in_range(name, value, 1, i64::from(i32::MAX)),
-        _ => Ok(()),
+        "leader.replication.throttled.replicas" | "follower.replication.throttled.replicas" => {
+            read_throttled_replicas(name, value)
+        }
+        // The rest are times and counts; `whole` refuses whatever is not a number.
+        _ => whole(0, i64::MAX),
     }
 }
 
-fn check_cleanup_policy(value: &str) -> Result<(), String> {
-    let known = |policy: &str| matches!(policy.trim(), "delete" | "compact");
-    if value.is_empty() || value.split(',').all(known) {
-        return Ok(());
+fn read_cleanup_policy(value: &str) -> Result<String, String> {
+    let policies: Vec<&str> = value.split(',').map(str::trim).collect();
+    if value.is_empty() || policies.iter().all(|policy| matches!(*policy, "delete" | "compact")) {
+        return Ok(policies.join(","));
     }
     Err(refused("cleanup.policy", value, "'delete', 'compact', both with a comma between, or nothing"))
 }
 
-fn in_range(name: &str, value: &str, least: i64, most: i64) -> Result<(), String> {
-    match value.trim().parse::<i64>() {
-        Ok(number) if (least..=most).contains(&number) => Ok(()),
+fn read_throttled_replicas(name: &str, value: &str) -> Result<String, String> {
+    let is_number = |text: &str| text.trim().parse::<u32>().is_ok();
+    let is_replica = |entry: &str| entry.split_once(':').is_some_and(|(p, broker)| is_number(p) && is_number(broker));
+    if matches!(value, "" | "*" | "none") || value.split(',').all(is_replica) {
+        return Ok(value.to_owned());
+    }
+    Err(refused(name, value, "partition:broker, several separated by commas, or '*', or nothing"))
+}
+
+fn read_switch(name: &str, value: &str) -> Result<String, String> {
+    let value = value.to_ascii_lowercase();
+    one_of(name, &value, &["true", "false"], "'true' or 'false'")
+}
+
+fn one_of(name: &str, value: &str, words: &[&str], allowed: &str) -> Result<String, String> {
+    if words.contains(&value) { Ok(value.to_owned()) } else { Err(refused(name, value, allowed)) }
+}
+
+fn read_whole(name: &str, value: &str, least: i64, most: i64) -> Result<String, String> {
+    match value.parse::<i64>() {
+        Ok(number) if (least..=most).contains(&number) => Ok(number.to_string()),
         _ => Err(refused(name, value, &format!("a whole number from {least} to {most}"))),
     }
 }
@@ -182,14 +205,38 @@ mod tests {
 
     #[test]
     fn what_is_not_done_is_refused_and_never_ignored_r_23() {
-        assert!(check_config("compression.type", Some("zstd")).is_err());
-        assert!(check_config("remote.storage.enable", Some("true")).is_err());
-        assert!(check_config("max.message.bytes", Some("99999999999")).is_err());
-        assert!(check_config("retention.msec", Some("1")).unwrap_err().contains("retention.ms"));
+        assert!(read_config("compression.type", Some("zstd")).is_err());
+        assert!(read_config("remote.storage.enable", Some("true")).is_err());
+        assert!(read_config("max.message.bytes", Some("99999999999")).is_err());
+        assert!(read_config("retention.msec", Some("1")).unwrap_err().contains("retention.ms"));
         for name in KNOWN_NAMES.iter().filter(|n| n.contains("replicas") && n.contains("throttled")) {
-            assert_eq!(check_config(name, Some("*")), Ok(()));
+            for good in ["*", "", "0:1,12:3"] {
+                assert_eq!(read_config(name, Some(good)), Ok(good.to_owned()));
+            }
         }
-        assert_eq!(check_config("cleanup.policy", Some("compact,delete")), Ok(()));
-        assert_eq!(check_config("min.insync.replicas", Some("2")), Ok(()), "P-28a");
+        assert_eq!(read_config("cleanup.policy", Some("compact, delete ")), Ok("compact,delete".to_owned()));
+        assert_eq!(read_config("min.insync.replicas", Some("2")), Ok("2".to_owned()), "P-28a");
+    }
+
+    #[test]
+    fn no_config_whatever_is_accepted_unread() {
+        for name in KNOWN_NAMES {
+            assert!(read_config(name, Some("no such value")).is_err(), "{name}");
+            assert!(read_config(name, None).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_what_takes_effect() {
+        assert_eq!(read_config("preallocate", Some(" TRUE")), Ok("true".to_owned()));
+        let kept = |name: &str, value: &str| (name.to_owned(), read_config(name, Some(value)).unwrap());
+        let configs = BTreeMap::from([
+            kept("max.message.bytes", " +2000000 "),
+            kept("message.timestamp.type", " LogAppendTime"),
+            kept("cleanup.policy", " compact "),
+        ]);
+        let produce = ProduceConfig::of(&Settings::default(), &configs);
+        assert_eq!(produce.max_message_bytes, 2_000_000);
+        assert!(produce.log_append_time() && produce.compacted);
     }
 }

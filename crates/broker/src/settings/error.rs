@@ -52,6 +52,8 @@ pub enum Problem {
         /// The system's reason.
         reason: String,
     },
+    /// Its bytes are not UTF-8.
+    NotUtf8,
     /// Not of the form `key=value`.
     NotAnAssignment,
 }
@@ -82,6 +84,7 @@ impl fmt::Display for SettingError {
             Problem::BadValue { allowed } => write!(f, "{key}={value} ({source}): allowed: {allowed}"),
             Problem::Refused { advice } => write!(f, "{key}={value} ({source}): {advice}"),
             Problem::Unreadable { reason } => write!(f, "the settings cannot be read ({source}): {reason}"),
+            Problem::NotUtf8 => write!(f, "{key}={value} ({source}) is not UTF-8"),
             Problem::NotAnAssignment => write!(f, "{value:?} ({source}) is not of the form key=value"),
         }
     }

@@ -23,6 +23,8 @@ pub use error::{Problem, SettingError, Source};
 pub use listeners::{Address, Endpoint};
 pub use memory::quarter_of_memory_bytes;
 pub use names::{Known, environment_name, lookup, nearest};
+pub use sources::own_environment;
+pub(crate) use table::OFFSETS_PARTITIONS_LIMIT;
 pub use table::{KEYS, Settings};
 pub use value::{Allowed, KeySpec, TimestampType};
 
@@ -31,7 +33,7 @@ pub use value::{Allowed, KeySpec, TimestampType};
 pub struct SettingsSources<Env> {
     /// A file in Java's properties syntax.
     pub file: Option<PathBuf>,
-    /// The environment, whole: variables that do not begin with `PAGEMARK_` are left alone.
+    /// The environment, whole: variables that do not begin with `PAGEMARK_` are left alone. See [`own_environment`].
     pub env: Env,
     /// `key=value`, one for each `--set`; of several for one key the last wins.
     pub set: Vec<String>,

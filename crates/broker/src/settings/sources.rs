@@ -3,6 +3,7 @@
 //! Deliberately not here: whether the values are good.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use super::SettingsSources;
@@ -21,6 +22,34 @@ pub(super) struct Gathered {
     by_other_name: Given,
     pub warnings: Vec<String>,
     pub errors: Vec<SettingError>,
+}
+
+/// The variables that may be settings, out of the whole environment. What others keep in theirs is none of our business,
+/// text or not.
+///
+/// # Errors
+/// One for each variable of ours whose value is not UTF-8.
+pub fn own_environment(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, Vec<SettingError>> {
+    let (mut own, mut errors) = (Vec::new(), Vec::new());
+    for (name, value) in variables {
+        if !name.as_encoded_bytes().starts_with(b"PAGEMARK_") {
+            continue;
+        }
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => own.push((name, value)),
+            (Ok(name), Err(_)) if names::is_foreign_environment(&name) => {}
+            (name, value) => {
+                let name = name.unwrap_or_else(|name| name.to_string_lossy().into_owned());
+                let value = value.unwrap_or_else(|value| value.to_string_lossy().into_owned());
+                let (source, problem) = (Source::Env(name.clone()), Problem::NotUtf8);
+                errors.push(SettingError { key: name, value, source, problem });
+            }
+        }
+    }
+    errors.sort_by(|a, b| a.key.cmp(&b.key));
+    if errors.is_empty() { Ok(own) } else { Err(errors) }
 }
 
 /// Reads all three, the weakest first, so that a stronger one replaces it.

@@ -18,6 +18,9 @@ const COUNT: Allowed = Allowed::Whole { min: 1, max: INT_MAX, unit: "" };
 /// The largest `message.max.bytes`: a batch and its frame must fit in a log record of 32 MiB.
 const MESSAGE_LIMIT_BYTES: i64 = 32 * 1024 * 1024 - 4096;
 
+/// The most partitions of `__consumer_offsets`: each is a shard of its own, with a number below those of ordinary partitions.
+pub(crate) const OFFSETS_PARTITIONS_LIMIT: i64 = 10_000;
+
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $field:ident: $kind:ty = $name:literal, $default:literal, $allowed:expr;)+) => {
         /// All settings, checked. Fields are named like their keys, with underscores for dots.
@@ -144,7 +147,8 @@ settings! {
     group_max_size: i32 = "group.max.size", "2147483647", COUNT;
 
     /// Partitions of `__consumer_offsets`. Fixed once the directory exists.
-    offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions", "50", COUNT;
+    offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions", "50",
+        Allowed::Whole { min: 1, max: OFFSETS_PARTITIONS_LIMIT, unit: "" };
 
     /// The longest metadata text of a commit, in UTF-16 code units as Kafka counts.
     offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes", "4096",

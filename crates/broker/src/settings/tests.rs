@@ -90,6 +90,10 @@ fn an_unknown_setting_is_refused_with_the_nearest_name_and_its_source() {
 fn a_bad_value_is_refused_with_key_value_source_and_what_is_allowed() {
     for (set, expected) in [
         ("num.partitions=0", "num.partitions=0 (--set): allowed: a whole number from 1 to 2147483647"),
+        (
+            "offsets.topic.num.partitions=10001",
+            "offsets.topic.num.partitions=10001 (--set): allowed: a whole number from 1 to 10000",
+        ),
         ("num.partitions=", "num.partitions= (--set): allowed: a whole number from 1 to 2147483647"),
         ("message.max.bytes=1MB", "message.max.bytes=1MB (--set): allowed: a whole number from 0 to 33550336 (bytes)"),
         (
@@ -249,4 +253,24 @@ fn no_text_whatever_makes_reading_panic() {
             let _ = load(None, &[], &[&format!("{}={value}", spec.name)]);
         }
     }
+}
+
+#[test]
+fn variables_that_are_not_utf8_are_refused_only_if_they_are_ours() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+    let pair = |name: &[u8], value: &[u8]| (OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec()));
+    let ours = pair(b"PAGEMARK_NODE_ID", b"3");
+    let foreign = [pair(b"LS_COLORS", b"\xff"), pair(b"\xff", b"x"), pair(b"PAGEMARK_SERVICE_HOST", b"\xff")];
+    let taken = own_environment(foreign.into_iter().chain([ours.clone()])).unwrap();
+    assert_eq!(taken, [("PAGEMARK_NODE_ID".to_owned(), "3".to_owned())]);
+    let bad = [pair(b"PAGEMARK_LOG_DIRS", b"/\xff"), ours, pair(b"PAGEMARK_\xfe", b"x")];
+    let words: Vec<String> = own_environment(bad).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        words,
+        [
+            "PAGEMARK_LOG_DIRS=/\u{fffd} (environment variable PAGEMARK_LOG_DIRS) is not UTF-8",
+            "PAGEMARK_\u{fffd}=x (environment variable PAGEMARK_\u{fffd}) is not UTF-8",
+        ]
+    );
 }

@@ -3,6 +3,8 @@
 //! Reads the settings, opens the data directory, prints what it listens on, and stops cleanly: no new connections, what is
 //! accepted made durable, a checkpoint, exit 0. Deliberately not here: the settings themselves (`broker/src/settings`).
 
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use pagemark_broker::host::{Host, RealHost};
 use pagemark_broker::server::{FAREWELL, Server};
 use pagemark_broker::settings::{self, Loaded, Settings, SettingsSources};
 use pagemark_storage::disk::LockError;
-use pagemark_storage::engine::Engine;
+use pagemark_storage::engine::{Engine, Progress};
 use pagemark_storage::local::{LocalEngine, LocalOptions, OpenError};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -53,16 +55,19 @@ pub struct Serve {
 /// Runs the command.
 pub fn run(arguments: Serve) -> ExitCode {
     if arguments.list_settings {
-        print!("{}", settings::help());
+        say(&settings::help());
         return ExitCode::SUCCESS;
     }
     let filter = EnvFilter::try_from_env("PAGEMARK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-    let sources = SettingsSources { file: arguments.config, env: std::env::vars(), set: arguments.set };
-    let Loaded { settings, warnings } = match Settings::load(sources) {
+    let loaded = settings::own_environment(std::env::vars_os())
+        .and_then(|env| Settings::load(SettingsSources { file: arguments.config, env, set: arguments.set }));
+    let Loaded { settings, warnings } = match loaded {
         Ok(loaded) => loaded,
         Err(errors) => {
-            errors.iter().for_each(|error| eprintln!("pagemark: {error}"));
+            for error in errors {
+                let _ = failed(&error.to_string());
+            }
             return ExitCode::from(2);
         }
     };
@@ -94,7 +99,7 @@ async fn serve(settings: Settings) -> ExitCode {
         }
     };
     announce(&server, &directory);
-    wait_for_the_end(server).await
+    wait_for_the_end(server, engine.as_ref()).await
 }
 
 /// Opens the data directory. One that is in use is tried for a moment longer: a process that was just killed keeps its lock
@@ -122,14 +127,21 @@ fn options(settings: &Settings, host: &dyn Host) -> LocalOptions {
 }
 
 fn announce(server: &Server, directory: &Path) {
-    println!("pagemark {} serves {}", env!("CARGO_PKG_VERSION"), directory.display());
+    let mut text = format!("pagemark {} serves {}\n", env!("CARGO_PKG_VERSION"), directory.display());
     for (name, bound, advertised) in &server.listening {
-        println!("  {name}: listens on {bound}, clients are told {advertised}");
+        let _ = writeln!(text, "  {name}: listens on {bound}, clients are told {advertised}");
     }
-    match &server.http {
-        Some(address) => println!("  HTTP: http://{address}/metrics, /healthz, /readyz"),
-        None => println!("  HTTP: off"),
-    }
+    let _ = match &server.http {
+        Some(address) => writeln!(text, "  HTTP: http://{address}/metrics, /healthz, /readyz"),
+        None => writeln!(text, "  HTTP: off"),
+    };
+    say(&text);
+}
+
+/// Writes to standard output; that nobody may read it is no reason to fail.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn report_recovery(engine: &LocalEngine) {
@@ -137,7 +149,7 @@ fn report_recovery(engine: &LocalEngine) {
     tracing::info!(?summary, "data directory opened");
 }
 
-async fn wait_for_the_end(server: Server) -> ExitCode {
+async fn wait_for_the_end(server: Server, engine: &dyn Engine) -> ExitCode {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return failed("cannot listen for signals");
@@ -148,22 +160,49 @@ async fn wait_for_the_end(server: Server) -> ExitCode {
         why = server.failed() => {
             tracing::error!(%why, farewell_s = FAREWELL.as_secs(),
                 "the log has failed: nothing is accepted any more, reads go on for a while");
-            tokio::time::sleep(FAREWELL).await;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                () = tokio::time::sleep(FAREWELL) => {}
+            }
             return ExitCode::from(EXIT_DISK_FAILED);
         }
     }
     tracing::info!("stopping");
-    match tokio::time::timeout(STOP_LIMIT, server.stop()).await {
+    let why = match tokio::time::timeout(STOP_LIMIT, server.stop()).await {
         Ok(Ok(())) => {
             tracing::info!("stopped cleanly");
-            ExitCode::SUCCESS
+            return ExitCode::SUCCESS;
         }
-        Ok(Err(error)) => failed(&format!("the stop was not clean: {error}; the next start recovers")),
-        Err(_) => failed("the stop took too long; the next start recovers"),
-    }
+        Ok(Err(error)) => format!("the stop was not clean: {error}; the next start recovers"),
+        Err(_) => "the stop took too long; the next start recovers".to_owned(),
+    };
+    unclean_stop(&why, &engine.progress())
+}
+
+/// Which exit code a stop has that was not clean: a disk that failed meanwhile is told from everything else.
+fn unclean_stop(why: &str, progress: &Progress) -> ExitCode {
+    let code = failed(why);
+    if progress.failed.is_some() { ExitCode::from(EXIT_DISK_FAILED) } else { code }
 }
 
 fn failed(why: &str) -> ExitCode {
-    eprintln!("pagemark: {why}");
+    // Not `eprintln`, which panics when nobody holds the other end.
+    let _ = writeln!(std::io::stderr(), "pagemark: {why}");
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use pagemark_storage::engine::Lsn;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_fails_during_the_stop_has_its_own_exit_code() {
+        let progress = |failed: Option<&str>| Progress { durable: Lsn(7), failed: failed.map(Arc::from) };
+        let code = |failed| format!("{:?}", unclean_stop("a test", &progress(failed)));
+        assert_eq!(code(Some("no space")), format!("{:?}", ExitCode::from(74)));
+        assert_eq!(code(None), format!("{:?}", ExitCode::from(1)));
+    }
 }

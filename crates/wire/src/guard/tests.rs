@@ -154,7 +154,7 @@ fn what_is_noted_of_names_that_are_not_utf8_does_not_grow_with_them() {
     body.resize(body.len() + i16::MAX as usize, 0xff);
     let mut walk = super::walk::Walk::new(&body, 1, false, MAX_ELEMENTS);
     walk.fields(request(Api::Metadata)).expect("to be repaired");
-    assert_eq!(walk.not_utf8, [6..body.len()]);
+    assert_eq!((walk.not_utf8.len(), &walk.not_utf8[0]), (1, &(6..body.len())));
     let repaired = check(Api::Metadata, 1, &body.freeze()).expect("to be repaired").repaired.expect("it needs repair");
     assert!(repaired[6..].iter().all(|byte| *byte == b'?'));
 }
