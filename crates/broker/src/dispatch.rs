@@ -64,7 +64,7 @@ fn run<R: Decodable>(call: Call, out: &mut Outgoing, api: Api, body: Bytes, hand
             handler(call, out, decoded.message);
         }
         Err(error) => {
-            tracing::warn!(client = %call.client.host, client_id = ?call.client_id, api = ?api, version = call.version,
+            tracing::warn!(client = %call.client.host, client_id = ?shown(&call.client_id), api = ?api, version = call.version,
                 %error, "malformed request; closing the connection");
             call.reply.close();
         }
@@ -75,11 +75,29 @@ fn run<R: Decodable>(call: Call, out: &mut Outgoing, api: Api, body: Bytes, hand
 fn report(client: &Client, error: &FrameError) {
     match error {
         FrameError::Unsupported { api_key, api_version, client_id } => {
-            tracing::warn!(client = %client.host, client_id = ?client_id, api_key, api_version,
+            tracing::warn!(client = %client.host, client_id = ?client_id.as_deref().map(shown), api_key, api_version,
                 "this API or version is not served; closing the connection");
         }
         FrameError::Header | FrameError::Length { .. } => {
             tracing::warn!(client = %client.host, %error, "not a Kafka request; closing the connection");
         }
+    }
+}
+
+/// As much of a client's name for itself as a line of the log should hold: it may have 32 KiB.
+fn shown(client_id: &str) -> &str {
+    const MOST_CHARS: usize = 64;
+    client_id.char_indices().nth(MOST_CHARS).map_or(client_id, |(end, _)| &client_id[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_long_client_id_is_cut_between_characters() {
+        assert_eq!(shown("consumer-1"), "consumer-1");
+        assert_eq!(shown(&"\u{e4}".repeat(64)), "\u{e4}".repeat(64));
+        assert_eq!(shown(&"\u{e4}".repeat(32_000)), "\u{e4}".repeat(64));
     }
 }

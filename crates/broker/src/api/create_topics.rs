@@ -19,17 +19,22 @@ use crate::metadata::record::TopicRecord;
 /// `configSource` of a value that the topic itself has.
 const SOURCE_TOPIC: i8 = 1;
 
+/// Most partitions that one request creates, as in Kafka: they are made at once, and everybody else who creates waits.
+const MOST_PARTITIONS: i64 = 10_000;
+
 /// Creates what can be created; every topic has its own result.
 pub fn handle(call: Call, _out: &mut Outgoing, request: CreateTopicsRequest) {
     tokio::spawn(async move {
         let mut results: Vec<Option<Result<TopicRecord, AdminError>>> = Vec::new();
         let twice = named_twice(&request.topics);
         let mut wanted = Vec::new();
+        let mut left = MOST_PARTITIONS;
         for topic in &request.topics {
             let judged = if twice.contains(topic.name.as_str()) {
                 Err((ErrorCode::InvalidRequest, "the request names this topic twice".to_owned()))
             } else {
                 new_topic(topic, BrokerId(call.broker.settings.node_id))
+                    .and_then(|new| within_the_limit(new, call.broker.settings.num_partitions, &mut left))
             };
             match judged {
                 Err(error) => results.push(Some(Err(error))),
@@ -53,6 +58,17 @@ pub fn handle(call: Call, _out: &mut Outgoing, request: CreateTopicsRequest) {
 fn named_twice(topics: &[CreatableTopic]) -> BTreeSet<&str> {
     let mut seen = BTreeSet::new();
     topics.iter().map(|t| t.name.as_str()).filter(|name| !seen.insert(*name)).collect()
+}
+
+/// Takes the topic's partitions off what the request may still create.
+fn within_the_limit(new: NewTopic, default_partitions: i32, left: &mut i64) -> Result<NewTopic, AdminError> {
+    let partitions = i64::from(if new.partitions == -1 { default_partitions } else { new.partitions }).max(0);
+    if partitions > *left {
+        let why = format!("one request creates at most {MOST_PARTITIONS} partitions: ask again for this topic");
+        return Err((ErrorCode::PolicyViolation, why));
+    }
+    *left -= partitions;
+    Ok(new)
 }
 
 fn new_topic(topic: &CreatableTopic, node: BrokerId) -> Result<NewTopic, AdminError> {

@@ -4,6 +4,7 @@
 //! tiered (-5), v10 a timeout. Only what is durable is ever answered.
 //! Deliberately not here: tiered storage; -4 is the log start and -5 nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pagemark_storage::engine::{EngineError, Extent, Locate};
@@ -13,6 +14,7 @@ use pagemark_wire::messages::list_offsets_response::{ListOffsetsPartitionRespons
 use pagemark_wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use pagemark_wire::records::{DEFAULT_MAX_DECOMPRESSED_BYTES, Records};
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex};
+use tokio::sync::Semaphore;
 
 use super::Call;
 use super::fetch::check_leader_epoch;
@@ -27,19 +29,47 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
-/// Looks up every partition asked for.
+/// Requests with lookups by time that are worked on at a time, in the whole process: each may have a batch decompressed.
+static BY_TIME: Semaphore = Semaphore::const_new(2);
+
+/// Looks up every partition asked for. Lookups by time read and decompress, so they run where they keep nobody else waiting.
 pub fn handle(call: Call, _out: &mut Outgoing, request: ListOffsetsRequest) {
+    let partitions = || request.topics.iter().flat_map(|t| &t.partitions);
+    if !partitions().any(|p| p.timestamp >= 0 || p.timestamp == MAX_TIMESTAMP) {
+        return answer(call, request);
+    }
+    tokio::spawn(async move {
+        let _turn = BY_TIME.acquire().await;
+        // If it panics, the dropped duty to answer closes the connection.
+        let _ = tokio::task::spawn_blocking(move || answer(call, request)).await;
+    });
+}
+
+fn answer(call: Call, request: ListOffsetsRequest) {
+    let repeated = repeated_partitions(&request);
     let topics = request
         .topics
-        .into_iter()
+        .iter()
         .map(|asked| {
             let topic = call.broker.registry.view().by_name(&asked.name).cloned();
-            let answer = |p: &ListOffsetsPartition| respond(&call.broker, call.version, topic.as_ref(), p);
+            let answer = |p: &ListOffsetsPartition| {
+                if repeated.contains(&(asked.name.as_str(), p.partition_index)) {
+                    return filled(p, call.version, Err(ErrorCode::InvalidRequest));
+                }
+                respond(&call.broker, call.version, topic.as_ref(), p)
+            };
             let partitions = asked.partitions.iter().map(answer).collect();
-            ListOffsetsTopicResponse::default().with_name(asked.name).with_partitions(partitions)
+            ListOffsetsTopicResponse::default().with_name(asked.name.clone()).with_partitions(partitions)
         })
         .collect();
     call.reply.send(&ListOffsetsResponse::default().with_topics(topics));
+}
+
+/// Partitions that the request names more than once: they are refused, as Kafka does.
+fn repeated_partitions(request: &ListOffsetsRequest) -> BTreeSet<(&str, i32)> {
+    let mut seen = BTreeSet::new();
+    let named = request.topics.iter().flat_map(|t| t.partitions.iter().map(|p| (t.name.as_str(), p.partition_index)));
+    named.filter(|partition| !seen.insert(*partition)).collect()
 }
 
 /// What was found: the offset, the record's timestamp (-1 for the special positions), the leader epoch.
@@ -64,6 +94,14 @@ fn respond(
         check_leader_epoch(partition, LeaderEpoch(asked.current_leader_epoch))?;
         look_up(broker, version, partition, asked.timestamp)
     });
+    filled(asked, version, found)
+}
+
+fn filled(
+    asked: &ListOffsetsPartition,
+    version: i16,
+    found: Result<Position, ErrorCode>,
+) -> ListOffsetsPartitionResponse {
     let (code, position) = match found {
         Ok(position) => (ErrorCode::None, position),
         Err(code) => (code, NOTHING),

@@ -22,6 +22,10 @@ use crate::metadata::admin::NewTopic;
 use crate::metadata::name::check_topic_name;
 use crate::metadata::registry::Topic;
 
+/// Most topics, and most partitions of theirs, that one request brings into being. Whoever asked for more is told to ask again.
+const MOST_NEW_TOPICS: usize = 1_000;
+const MOST_NEW_PARTITIONS: usize = 10_000;
+
 /// Answers from the published view; topics that are to be created are waited for in a task of their own.
 pub fn handle(call: Call, _out: &mut Outgoing, request: MetadataRequest) {
     let all = request.topics.is_none() || (call.version == 0 && request.topics.as_ref().is_some_and(Vec::is_empty));
@@ -42,10 +46,18 @@ pub fn handle(call: Call, _out: &mut Outgoing, request: MetadataRequest) {
         return respond(call, topics);
     }
     tokio::spawn(async move {
-        let refused = create(&call.broker, missing).await;
+        let mut missing = missing;
+        let later = missing.split_off(missing.len().min(most_new_topics(&call.broker)));
+        let mut refused = create(&call.broker, missing).await;
+        refused.extend(later.into_iter().map(|name| (name, ErrorCode::LeaderNotAvailable)));
         let topics = asked.iter().map(|t| look_up(&call.broker, t, &refused)).collect();
         respond(call, topics);
     });
+}
+
+fn most_new_topics(broker: &Broker) -> usize {
+    let partitions = usize::try_from(broker.settings.num_partitions).unwrap_or(1).max(1);
+    (MOST_NEW_PARTITIONS / partitions).clamp(1, MOST_NEW_TOPICS)
 }
 
 /// Names asked for that are legal and not taken, each once.

@@ -5,6 +5,7 @@
 //! and a closed connection if it fails (P-6). Each partition stands for itself.
 //! Deliberately not here: what a batch must look like (`wire::records`), offsets and duplicates (`executor`).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -14,8 +15,11 @@ use pagemark_wire::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
 };
 use pagemark_wire::messages::{ProduceRequest, ProduceResponse};
-use pagemark_wire::records::{BatchError, check_shape, walk};
+use pagemark_wire::records::{
+    BatchError, BatchHeader, BatchRules, DEFAULT_MAX_DECOMPRESSED_BYTES, Walked, check_shape, walk_counted,
+};
 use pagemark_wire::types::{PartitionIndex, TopicId};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{Call, Reply, text};
 use crate::broker::Broker;
@@ -27,26 +31,28 @@ pub fn handle(call: Call, out: &mut Outgoing, request: ProduceRequest) {
     let Call { broker, version, reply, .. } = call;
     let acks = request.acks;
     let responses = request.topic_data.iter().map(empty_response).collect();
-    let gathered = Gathered { broker: Arc::clone(&broker), acks, version, reply, responses, failed: false };
+    let gathered = Gathered { acks, version, reply, responses, failed: false };
     let gathering = Arc::new(Gathering(Mutex::new(Some(gathered))));
     let legal_acks = matches!(acks, -1..=1);
-    let transactional = request.transactional_id.is_some();
+    let mut request_wide = RequestWide {
+        version,
+        transactional: request.transactional_id.is_some(),
+        decompressed_left: DEFAULT_MAX_DECOMPRESSED_BYTES,
+    };
+    let repeated = repeated_partitions(&request.topic_data);
     for (topic_at, data) in request.topic_data.into_iter().enumerate() {
         let topic = broker.topic(&data.name, TopicId(data.topic_id));
         for (partition_at, partition) in data.partition_data.into_iter().enumerate() {
             let part = Part { gathering: Arc::clone(&gathering), topic_at, partition_at };
-            let accepted = if legal_acks {
-                check(
-                    &broker,
-                    topic.as_ref(),
-                    version,
-                    transactional,
-                    PartitionIndex(partition.index),
-                    partition.records,
-                )
-            } else {
+            let accepted = if !legal_acks {
                 let why = format!("acks is -1, 0 or 1, not {acks}");
                 Err(ProduceResult::Failed(ErrorCode::InvalidRequiredAcks, why))
+            } else if repeated.contains(&(topic_at, partition_at)) {
+                let why = "the request names this partition twice".to_owned();
+                Err(ProduceResult::Failed(ErrorCode::InvalidRecord, why))
+            } else {
+                let index = PartitionIndex(partition.index);
+                check(&broker, topic.as_ref(), &mut request_wide, index, partition.records)
             };
             match accepted {
                 Ok(checked) => out.push(checked.partition.executor, Work::Produce(checked.with_answer(part))),
@@ -56,12 +62,36 @@ pub fn handle(call: Call, out: &mut Outgoing, request: ProduceRequest) {
     }
 }
 
+/// Where the request names a partition that it also names elsewhere, by position of topic and partition. A request has one
+/// batch for each partition; of several, none is taken, since one answer could not tell what became of which.
+fn repeated_partitions(topics: &[TopicProduceData]) -> BTreeSet<(usize, usize)> {
+    if topics.iter().map(|t| t.partition_data.len()).sum::<usize>() < 2 {
+        return BTreeSet::new();
+    }
+    let mut places: BTreeMap<_, Vec<(usize, usize)>> = BTreeMap::new();
+    for (topic_at, topic) in topics.iter().enumerate() {
+        for (partition_at, partition) in topic.partition_data.iter().enumerate() {
+            let named = (topic.name.as_str(), topic.topic_id, partition.index);
+            places.entry(named).or_default().push((topic_at, partition_at));
+        }
+    }
+    places.into_values().filter(|places| places.len() > 1).flatten().collect()
+}
+
+/// What all batches of a request have in common.
+struct RequestWide {
+    version: i16,
+    transactional: bool,
+    /// Bytes that the rest of the request may still decompress to. Many batches must not take more time than one may.
+    decompressed_left: u64,
+}
+
 /// A batch that may go to its partition's owner.
 struct Checked {
     partition: Arc<crate::partitions::Partition>,
-    header: pagemark_wire::records::BatchHeader,
+    header: BatchHeader,
     batch: Bytes,
-    walked: Result<pagemark_wire::records::Walked, BatchError>,
+    walked: Result<Walked, BatchError>,
     log_append_time: bool,
 }
 
@@ -75,13 +105,12 @@ impl Checked {
 fn check(
     broker: &Broker,
     topic: Option<&Arc<Topic>>,
-    version: i16,
-    transactional: bool,
+    request: &mut RequestWide,
     index: PartitionIndex,
     records: Option<Bytes>,
 ) -> Result<Checked, ProduceResult> {
     let Some(topic) = topic else {
-        return Err(match version {
+        return Err(match request.version {
             13.. => ProduceResult::Failed(ErrorCode::UnknownTopicId, "no topic has this id".to_owned()),
             _ => ProduceResult::Failed(ErrorCode::UnknownTopicOrPartition, "no topic has this name".to_owned()),
         });
@@ -94,18 +123,31 @@ fn check(
         let why = format!("{} has no partition {index}", topic.name);
         return Err(ProduceResult::Failed(ErrorCode::UnknownTopicOrPartition, why));
     };
-    let rules = topic.produce.rules(version, transactional, broker.host.now().wall);
+    let mut rules = topic.produce.rules(request.version, request.transactional, broker.host.now().wall);
+    rules.max_decompressed_bytes = rules.max_decompressed_bytes.min(request.decompressed_left);
     let header = check_shape(records.as_ref(), &rules).map_err(ProduceResult::Refused)?;
     let batch = records.expect("a batch with a header has bytes");
-    let walked = walk(&header, &batch, &rules);
+    let (walked, decompressed_bytes) = walk_aside(&header, &batch, &rules);
+    request.decompressed_left = request.decompressed_left.saturating_sub(decompressed_bytes);
     broker.metrics.produced(batch.len(), header.record_count);
     let log_append_time = topic.produce.log_append_time();
     Ok(Checked { partition: Arc::clone(partition), header, batch, walked, log_append_time })
 }
 
+/// Walks a batch. One that may take long is walked where it keeps no other connection waiting.
+fn walk_aside(header: &BatchHeader, batch: &Bytes, rules: &BatchRules) -> (Result<Walked, BatchError>, u64) {
+    const LONG_BYTES: usize = 64 * 1024;
+    let walk = || walk_counted(header, batch, rules);
+    let has_threads = || Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if header.codec() != 0 && batch.len() > LONG_BYTES && has_threads() {
+        tokio::task::block_in_place(walk)
+    } else {
+        walk()
+    }
+}
+
 /// The answer of one request while its partitions are being dealt with.
 struct Gathered {
-    broker: Arc<Broker>,
     acks: i16,
     version: i16,
     reply: Reply,
@@ -146,13 +188,12 @@ impl Drop for Gathering {
 
 impl Gathered {
     fn send(self) {
-        let Gathered { broker, acks, reply, responses, failed, .. } = self;
+        let Gathered { acks, reply, responses, failed, .. } = self;
         match (acks, failed) {
             (0, false) => reply.nothing(),
             (0, true) => reply.close(),
             _ => reply.send(&ProduceResponse::default().with_responses(responses)),
         }
-        drop(broker);
     }
 }
 

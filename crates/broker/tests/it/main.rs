@@ -12,6 +12,7 @@ mod hostile_calls;
 mod hostile_frames;
 mod http;
 mod idempotence;
+mod limits;
 mod list_offsets;
 mod loading;
 mod metadata;
