@@ -39,7 +39,10 @@ pub fn handle(call: Call, _out: &mut Outgoing, request: ListOffsetsRequest) {
         return answer(call, request);
     }
     tokio::spawn(async move {
-        let _turn = BY_TIME.acquire().await;
+        let _turn = tokio::select! {
+            turn = BY_TIME.acquire() => turn,
+            () = call.reply.unwanted() => return,
+        };
         // If it panics, the dropped duty to answer closes the connection.
         let _ = tokio::task::spawn_blocking(move || answer(call, request)).await;
     });
