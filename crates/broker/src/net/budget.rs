@@ -52,13 +52,14 @@ impl MemoryBudget {
         (self.limit_bytes / 2).saturating_sub(self.used_bytes())
     }
 
-    /// Waits until there is room for at least one more byte.
-    pub async fn room(&self) {
+    /// Waits until there is room for at least one more byte of someone who is charged `own_bytes` already. Those do not
+    /// count, or a request larger than the budget would wait for itself.
+    pub async fn room(&self, own_bytes: usize) {
         loop {
             let released = self.released.notified();
             tokio::pin!(released);
             released.as_mut().enable();
-            if self.used_bytes() < self.limit_bytes {
+            if self.used_bytes().saturating_sub(own_bytes) < self.limit_bytes {
                 return;
             }
             released.await;

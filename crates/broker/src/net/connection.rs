@@ -139,7 +139,7 @@ impl Reader {
         self.charge.resize(held);
         if held > SMALL_FRAME_BYTES {
             tokio::select! {
-                () = self.broker.budget.room() => {}
+                () = self.broker.budget.room(held) => {}
                 () = closed(socket) => return Some(End::Closed),
                 () = tokio::time::sleep(PROGRESS_DEADLINE) => {
                     tracing::warn!(client = %self.client.host, "no memory for a large request; closing the connection");

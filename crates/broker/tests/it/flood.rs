@@ -61,6 +61,18 @@ fn when_the_budget_is_spent_small_requests_still_pass_g_9() {
 }
 
 #[test]
+fn a_request_larger_than_the_budget_does_not_wait_for_itself() {
+    let rig = Rig::with(&["pagemark.memory.budget.bytes=300000"]);
+    rig.client().create("orders", 1, &[]);
+    let mut raw = Raw::connect(rig.address);
+    let frame = encoded(9, &produce_request("orders", 0, -1, Some(batch_of_bytes(500_000))));
+    raw.send(&frame[..350_000]);
+    until("the budget is spent", || rig.broker().budget.used_bytes() == 350_000);
+    raw.send(&frame[350_000..]);
+    assert_eq!(one_of(raw.answer::<ProduceRequest>(9)).error_code, 0);
+}
+
+#[test]
 fn requests_taken_on_are_charged_until_they_are_answered_invariant_40() {
     let (rig, engine) = Rig::released_by_hand(&[]);
     releasing(&engine, || rig.client().create("orders", 1, &[]));
