@@ -136,7 +136,7 @@ fn check(
 
 /// Walks a batch. One that may take long is walked where it keeps no other connection waiting.
 fn walk_aside(header: &BatchHeader, batch: &Bytes, rules: &BatchRules) -> (Result<Walked, BatchError>, u64) {
-    const LONG_BYTES: usize = 64 * 1024;
+    const LONG_BYTES: usize = 8 * 1024;
     let walk = || walk_counted(header, batch, rules);
     let has_threads = || Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
     if header.codec() != 0 && batch.len() > LONG_BYTES && has_threads() {
