@@ -155,8 +155,11 @@ impl Story<'_> {
             self.effort.interrupted += 1;
             self.effort.opens += 1;
             let options = tiny_options(self.incarnation, self.planted);
-            // What a process makes of its own death is of no interest.
-            let _ = guarded(|| Rig::open(disk.clone(), options).map_err(|e| violation(Kind::Refused, e)));
+            // A start may be refused by its disk, but it may not panic, not even while it dies.
+            match guarded(|| Rig::open(disk.clone(), options).map_err(|e| violation(Kind::Refused, e))) {
+                Err(broken) if broken.kind != Kind::Refused => return Err(broken),
+                Ok(_) | Err(_) => {}
+            }
             state = disk.state();
             self.die(&mut state);
         }

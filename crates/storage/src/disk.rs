@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::{Bytes, BytesMut};
 
@@ -84,58 +84,205 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
 }
 
+/// Whether an error says that what is stored cannot be read, today or ever: a bad sector, a checksum of the file system, a
+/// file that ends too early. Unlike a lack of handles or memory, which passes.
+#[must_use]
+pub fn is_unreadable(error: &io::Error) -> bool {
+    // EIO, ENODATA (a medium error of some drivers), EBADMSG (a wrong checksum), EILSEQ, EUCLEAN (a damaged structure).
+    const CODES: [i32; 5] = [5, 61, 74, 84, 117];
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error().is_some_and(|code| CODES.contains(&code))
+}
+
+/// Files in here are written once, synced, and only read from then on: there may be thousands, and their handles are lent.
+const LENT_DIR: &str = "packs/";
+/// How many handles of such files stay open beyond those in use.
+const LENT_HANDLES: usize = 64;
+/// So many more may be opened before somebody looks which to give back.
+const LENT_BEFORE_A_LOOK: u64 = 32;
+
 /// The files below one real directory.
+///
+/// Handles of directories stay open from [`Disk::create_dir`] on, so that making names durable needs no handle that may not
+/// be had. Of the files below `packs/` only about the 64 used last keep theirs; the others are opened again when they are read.
 #[derive(Debug)]
 pub struct RealDisk {
     root: PathBuf,
-    files: RwLock<BTreeMap<FileId, Arc<File>>>,
+    files: RwLock<BTreeMap<FileId, Arc<Entry>>>,
+    dirs: Mutex<BTreeMap<String, Arc<File>>>,
     next_id: AtomicU64,
+    clock: AtomicU64,
+    opened: AtomicU64,
+}
+
+/// What an id means.
+#[derive(Debug)]
+struct Entry {
+    state: Mutex<EntryState>,
+    used: AtomicU64,
+}
+
+#[derive(Debug)]
+struct EntryState {
+    /// Where it is opened again; `None` once that name was removed.
+    path: Option<String>,
+    handle: Option<Arc<File>>,
+    /// Written since the last successful sync: the handle must see whether that succeeds.
+    dirty: bool,
+}
+
+impl Entry {
+    fn state(&self) -> MutexGuard<'_, EntryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EntryState {
+    fn lent(&self) -> bool {
+        self.handle.is_some() && !self.dirty && self.path.as_ref().is_some_and(|path| path.starts_with(LENT_DIR))
+    }
 }
 
 impl RealDisk {
-    /// Takes a directory, which is made (and its name made durable) if it is not there.
+    /// Takes a directory, which is made if it is not there. Its name is durable afterwards.
     ///
     /// # Errors
     /// As the file system says.
     pub fn new(root: &Path) -> io::Result<RealDisk> {
-        if !root.is_dir() {
-            fs::create_dir_all(root)?;
-            if let Some(parent) = root.parent().filter(|p| !p.as_os_str().is_empty()) {
-                sync_directory(parent)?;
+        let root = std::path::absolute(root)?;
+        let there = root.is_dir();
+        let parents = parents_of_new(&root, |path| path.is_dir());
+        fs::create_dir_all(&root)?;
+        for parent in parents {
+            match open_directory(&parent) {
+                Ok(directory) => directory.sync_all()?,
+                // Not ours to look into: then it was not we either who just made the name.
+                Err(error) if there && error.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(RealDisk { root: root.to_path_buf(), files: RwLock::default(), next_id: AtomicU64::new(1) })
+        let dirs = BTreeMap::from([(String::new(), Arc::new(open_directory(&root)?))]);
+        Ok(RealDisk {
+            root,
+            files: RwLock::default(),
+            dirs: Mutex::new(dirs),
+            next_id: AtomicU64::new(1),
+            clock: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
+        })
     }
 
-    fn file(&self, file: FileId) -> io::Result<Arc<File>> {
+    fn entry(&self, file: FileId) -> io::Result<Arc<Entry>> {
         let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
         files.get(&file).cloned().ok_or_else(|| io::Error::other("the file is closed"))
     }
 
-    fn keep(&self, file: File) -> FileId {
+    /// The handle of a file, opened again if it was given back. `writes`: it is not given back before a sync.
+    fn file(&self, file: FileId, writes: bool) -> io::Result<Arc<File>> {
+        let entry = self.entry(file)?;
+        entry.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        let mut state = entry.state();
+        state.dirty |= writes;
+        if let Some(handle) = &state.handle {
+            return Ok(handle.clone());
+        }
+        let path = state.path.as_ref().ok_or_else(|| io::Error::other("the file was removed"))?;
+        let handle = Arc::new(self.open_with(path, false)?);
+        state.handle = Some(handle.clone());
+        drop(state);
+        self.give_back();
+        Ok(handle)
+    }
+
+    fn keep(&self, path: &str, handle: File) -> FileId {
         let id = FileId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        self.files.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(file));
+        let state = EntryState { path: Some(path.to_owned()), handle: Some(Arc::new(handle)), dirty: false };
+        let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
+        let entry = Arc::new(Entry { state: Mutex::new(state), used });
+        self.files.write().unwrap_or_else(PoisonError::into_inner).insert(id, entry);
+        self.give_back();
         id
     }
 
+    /// Closes the handles that were lent longest ago and are above the limit. Who reads from one right now keeps it so long.
+    fn give_back(&self) {
+        if self.opened.fetch_add(1, Ordering::Relaxed) % LENT_BEFORE_A_LOOK != LENT_BEFORE_A_LOOK - 1 {
+            return;
+        }
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        let mut lent: Vec<(u64, &Arc<Entry>)> = files
+            .values()
+            .filter(|entry| entry.state().lent())
+            .map(|entry| (entry.used.load(Ordering::Relaxed), entry))
+            .collect();
+        if lent.len() > LENT_HANDLES {
+            lent.sort_unstable_by_key(|(used, _)| *used);
+            let above = lent.len() - LENT_HANDLES;
+            for (_, entry) in &lent[..above] {
+                let mut state = entry.state();
+                if state.lent() {
+                    state.handle = None;
+                }
+            }
+        }
+    }
+
+    /// Tells everybody who has this name open what became of it.
+    fn renamed(&self, from: &str, to: Option<&str>) {
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        for entry in files.values() {
+            let mut state = entry.state();
+            if state.path.as_deref() == Some(from) {
+                state.path = to.map(str::to_owned);
+            }
+        }
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the file that opens files")]
-    fn open_with(&self, path: &str, create: bool) -> io::Result<FileId> {
-        let file = OpenOptions::new().read(true).write(true).create_new(create).open(self.root.join(path))?;
-        Ok(self.keep(file))
+    fn open_with(&self, path: &str, create: bool) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create_new(create).open(self.root.join(path))
+    }
+
+    fn directory(&self, dir: &str) -> io::Result<Arc<File>> {
+        let mut dirs = self.dirs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = dirs.get(dir) {
+            return Ok(open.clone());
+        }
+        let open = Arc::new(open_directory(&self.root.join(dir))?);
+        dirs.insert(dir.to_owned(), open.clone());
+        Ok(open)
+    }
+
+    #[cfg(test)]
+    fn open_handles(&self) -> usize {
+        let files = self.files.read().unwrap();
+        files.values().filter(|entry| entry.state().handle.is_some()).count()
     }
 }
 
+/// The directories that must be synced so that `root` (absolute) is durable: its parent, and the parent of each that is new.
+fn parents_of_new(root: &Path, is_dir: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut parents = Vec::new();
+    for parent in root.ancestors().skip(1) {
+        parents.push(parent.to_path_buf());
+        if is_dir(parent) {
+            break;
+        }
+    }
+    parents
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the file that opens files")]
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+fn open_directory(path: &Path) -> io::Result<File> {
+    File::open(path)
 }
 
 impl Disk for RealDisk {
     fn create_dir(&self, path: &str) -> io::Result<()> {
         match fs::create_dir(self.root.join(path)) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            other => other,
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
         }
+        self.directory(path).map(|_| ())
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
@@ -152,11 +299,11 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, path: &str) -> io::Result<FileId> {
-        self.open_with(path, true)
+        self.open_with(path, true).map(|handle| self.keep(path, handle))
     }
 
     fn open(&self, path: &str) -> io::Result<FileId> {
-        self.open_with(path, false)
+        self.open_with(path, false).map(|handle| self.keep(path, handle))
     }
 
     fn close(&self, file: FileId) {
@@ -164,33 +311,40 @@ impl Disk for RealDisk {
     }
 
     fn len(&self, file: FileId) -> io::Result<u64> {
-        Ok(self.file(file)?.metadata()?.len())
+        Ok(self.file(file, false)?.metadata()?.len())
     }
 
     fn read_at(&self, file: FileId, offset: u64, length: usize) -> io::Result<Bytes> {
         let mut bytes = BytesMut::zeroed(length);
-        self.file(file)?.read_exact_at(&mut bytes, offset)?;
+        self.file(file, false)?.read_exact_at(&mut bytes, offset)?;
         Ok(bytes.freeze())
     }
 
     fn write_at(&self, file: FileId, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file(file)?.write_all_at(bytes, offset)
+        self.file(file, true)?.write_all_at(bytes, offset)
     }
 
     fn sync_data(&self, file: FileId) -> io::Result<()> {
-        self.file(file)?.sync_data()
+        // One caller writes and syncs a file, in turn: nothing is written meanwhile.
+        self.file(file, true)?.sync_data()?;
+        self.entry(file)?.state().dirty = false;
+        Ok(())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.root.join(from), self.root.join(to))
+        fs::rename(self.root.join(from), self.root.join(to))?;
+        self.renamed(to, None);
+        self.renamed(from, Some(to));
+        Ok(())
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
+        self.renamed(path, None);
         fs::remove_file(self.root.join(path))
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        sync_directory(&self.root.join(dir))
+        self.directory(dir)?.sync_all()
     }
 }
 
@@ -265,5 +419,56 @@ impl DirLock {
         file.write_all_at(text.as_bytes(), 0).map_err(io_error)?;
         file.flush().map_err(io_error)?;
         Ok(DirLock { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_of_every_new_directory_is_synced_and_the_nearest_one_always() {
+        let there = |path: &Path| path == Path::new("/") || path == Path::new("/var");
+        let parents = |root: &str| parents_of_new(Path::new(root), there);
+        assert_eq!(parents("/var/lib/a"), [PathBuf::from("/var/lib"), PathBuf::from("/var")]);
+        assert_eq!(parents("/var"), [PathBuf::from("/")]);
+        assert_eq!(parents("/"), Vec::<PathBuf>::new());
+        // A relative path is made absolute first, so that its parent is never the empty path.
+        assert_ne!(parents(std::path::absolute("data").unwrap().to_str().unwrap())[0], PathBuf::new());
+    }
+
+    #[test]
+    fn however_many_packs_need_few_handles_and_all_can_be_read() {
+        let most = LENT_HANDLES + LENT_BEFORE_A_LOOK as usize;
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(&dir.path().join("a/b")).unwrap();
+        for name in ["packs", "log"] {
+            disk.create_dir(name).unwrap();
+        }
+        let write = |path: String, i: u32| {
+            let file = disk.create(&path).unwrap();
+            disk.write_at(file, 0, &i.to_le_bytes()).unwrap();
+            file
+        };
+        let packs: Vec<FileId> = (0..300)
+            .map(|i| {
+                let file = write(format!("packs/{i}"), i);
+                disk.sync_data(file).unwrap();
+                file
+            })
+            .collect();
+        assert!(disk.open_handles() <= most, "{}", disk.open_handles());
+        for (i, file) in (0_u32..).zip(&packs) {
+            assert_eq!(disk.read_at(*file, 0, 4).unwrap(), i.to_le_bytes()[..]);
+        }
+        assert!(disk.open_handles() <= most, "{}", disk.open_handles());
+        // What waits for a sync keeps its handle, and so does everything that is no pack.
+        for i in 0..100 {
+            write(format!("packs/unsynced{i}"), i);
+            write(format!("log/{i}"), i);
+        }
+        assert!(disk.open_handles() >= 200, "{}", disk.open_handles());
+        disk.remove("packs/0").unwrap();
+        assert!(disk.read_at(packs[0], 0, 4).is_err(), "its handle had been given back");
     }
 }

@@ -15,7 +15,7 @@ use super::lane::{CheckpointWish, Lane, Position};
 use super::ops::{DiskOp, OpOutput};
 use super::options::planted;
 use super::pack::{self, PACK_DIR, PackEntry, PackFile, PackRef, pack_path};
-use crate::disk::FileId;
+use crate::disk::{FileId, is_unreadable};
 use crate::planted::PlantedBug;
 
 /// Batches are gathered up to this size before a pack is written on.
@@ -122,27 +122,37 @@ impl Checkpointer {
     }
 
     /// The next operation; `None` while the log is not durable up to the captured position.
-    pub(super) fn poll(&mut self, lane: &Lane) -> Option<DiskOp> {
+    pub(super) fn poll(&mut self, lane: &mut Lane) -> Option<DiskOp> {
         let job = self.job.as_mut()?;
         job.advance(lane);
         job.next_op(lane)
     }
 
     /// Takes the result of the operation that [`Checkpointer::poll`] gave. Operations that clean up go to `garbage`.
+    /// `true` if the last checkpoint of this life is durable now.
     pub(super) fn done(
         &mut self,
         lane: &mut Lane,
         op: &DiskOp,
         result: io::Result<OpOutput>,
         garbage: &mut Vec<DiskOp>,
-    ) {
-        let Some(job) = &mut self.job else { return };
+    ) -> bool {
+        let Some(job) = &mut self.job else { return false };
+        let result = match result {
+            Err(error) if job.stage == Stage::Gather && is_unreadable(&error) => {
+                job.leave_out(lane, "a durable batch cannot be read");
+                return false;
+            }
+            other => other,
+        };
         let outcome = result.map_err(|e| e.to_string()).and_then(|output| job.take(output));
         match outcome {
             Ok(false) => {}
             Ok(true) => {
                 let job = self.job.take().expect("it was here a moment ago");
+                let clean = job.head.clean;
                 job.install(lane, garbage);
+                return clean;
             }
             Err(reason) => {
                 let job = self.job.take().expect("it was here a moment ago");
@@ -153,6 +163,7 @@ impl Checkpointer {
                 }
             }
         }
+        false
     }
 }
 
@@ -174,7 +185,7 @@ fn unpacked(lane: &Lane) -> Vec<Item> {
 
 impl Job {
     /// Moves on over the stages that need no operation.
-    fn advance(&mut self, lane: &Lane) {
+    fn advance(&mut self, lane: &mut Lane) {
         let hasty = planted(&lane.options, PlantedBug::CheckpointWithoutWaitingForDurable);
         if self.stage == Stage::WaitDurable && (hasty || lane.durable + 1 >= self.head.next_lsn) {
             self.stage = if self.items.is_empty() { Stage::Create } else { Stage::CreatePack };
@@ -183,8 +194,12 @@ impl Job {
             while self.next < self.items.len() && self.buffer.len() < PACK_WRITE_BYTES {
                 let item = self.items[self.next];
                 let cached = lane.tail.get(item.from.generation, item.from.offset, item.entry.len as usize);
-                let Some(batch) = cached else { return };
-                self.gather(&batch);
+                match cached {
+                    Some(batch) => self.gather(&batch),
+                    None if lane.files.contains_key(&item.from.generation) => return,
+                    // Left out of an earlier checkpoint, and its file was used again since.
+                    None => self.leave_out(lane, "the file that held a batch is gone"),
+                }
             }
             self.stage = Stage::WritePack;
             if self.next == self.items.len() {
@@ -204,6 +219,15 @@ impl Job {
         self.items[self.next].entry.offset = self.written + self.buffer.len() as u64;
         self.buffer.extend_from_slice(batch);
         self.next += 1;
+    }
+
+    /// Goes on without a batch that cannot be had. Its partition is quarantined; a restart sees the hole and does the same.
+    fn leave_out(&mut self, lane: &mut Lane, reason: &str) {
+        let item = self.items.remove(self.next);
+        // A topic that was deleted meanwhile needs nothing.
+        if let Ok(partition) = lane.fold.partition_mut(item.entry.key) {
+            partition.quarantine(item.entry.key, reason);
+        }
     }
 
     fn close_pack(&mut self) {
@@ -300,15 +324,15 @@ impl Job {
         lane.tail.forget_below(position.generation, position.offset);
         lane.give_free();
         lane.stats.checkpoints += 1;
-        if self.head.clean {
-            lane.clean_stop = Some(Ok(()));
-        }
     }
 
     fn give_up(self, lane: &mut Lane, reason: &str, garbage: &mut Vec<DiskOp>) {
         tracing::warn!(reason, number = self.head.number, "the checkpoint was given up; it will be tried again");
         let (path, tmp) = self.paths();
         let renamed = self.stage == Stage::ReadBack;
+        if renamed {
+            garbage.extend(self.file.into_iter().chain(self.pack).map(DiskOp::Close));
+        }
         for (file, path) in [(self.file, if renamed { path } else { tmp }), (self.pack, pack_path(self.pack_id))] {
             // A checkpoint that reads back wrong has its name: its pack must stay as long as that name might.
             if let Some(file) = file.filter(|_| !renamed) {

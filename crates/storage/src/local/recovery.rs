@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use pagemark_core::partition::ProducerTable;
 use pagemark_wire::types::PartitionKey;
 
@@ -28,7 +29,7 @@ use super::recycler::Background;
 use super::replay::{Replay, ReplayError};
 use super::scan::FoundFile;
 use super::tail_cache::TailCache;
-use crate::disk::{Disk, FileId};
+use crate::disk::{Disk, FileId, is_unreadable};
 use crate::planted::PlantedBug;
 
 /// What opening a directory found.
@@ -69,22 +70,21 @@ struct Candidate {
     packs: Vec<(PackFile, Option<Vec<PackEntry>>)>,
 }
 
-/// Opens what is in `disk`, or makes an empty one.
+const DIRS: [&str; 3] = [LOG_DIR, PACK_DIR, CHECKPOINT_DIR];
+
+/// Opens what is in `disk`, or makes an empty one. Until it is clear that the start is not refused, nothing is changed.
 pub(super) fn open(disk: &dyn Disk, options: &Arc<LocalOptions>) -> Result<Recovered, OpenError> {
-    for dir in [LOG_DIR, PACK_DIR, CHECKPOINT_DIR] {
-        disk.create_dir(dir).map_err(io_error("making the directories"))?;
-    }
-    for dir in ["", LOG_DIR, PACK_DIR, CHECKPOINT_DIR] {
-        disk.sync_dir(dir).map_err(io_error("making the directories durable"))?;
-    }
-    let mut numbers = sweep_checkpoints(disk)?;
-    if numbers.is_empty() {
-        initialise(disk, options)?;
-        numbers = vec![1];
+    let mut found = find_checkpoints(disk)?;
+    if found.numbers.is_empty() {
+        initialise(disk, options, &found)?;
+        found = find_checkpoints(disk)?;
     }
     let mut candidates = Vec::new();
-    for number in numbers.iter().rev().take(2) {
+    for number in found.numbers.iter().rev() {
         candidates.extend(read_checkpoint(disk, *number)?);
+        if candidates.len() == 2 {
+            break;
+        }
     }
     if candidates.is_empty() {
         return Err(OpenError::NoValidCheckpoint);
@@ -92,31 +92,59 @@ pub(super) fn open(disk: &dyn Disk, options: &Arc<LocalOptions>) -> Result<Recov
     // The newest whose packs can all be indexed, else the newest.
     let whole = |c: &Candidate| c.packs.iter().all(|(_, index)| index.is_some());
     let chosen = candidates.iter().position(whole).unwrap_or(0);
-    let last_number = numbers.last().copied().unwrap_or(1);
     let files = find_log_files(disk)?;
-    assemble(disk, options, candidates, chosen, last_number, files)
+    assemble(disk, options, candidates, chosen, &found, files)
 }
 
-/// Removes what a crashed checkpoint left half done; gives the numbers of the others, ascending.
-fn sweep_checkpoints(disk: &dyn Disk) -> Result<Vec<u64>, OpenError> {
-    let mut numbers = Vec::new();
-    for name in disk.list(CHECKPOINT_DIR).map_err(io_error("listing checkpoints"))? {
-        if name.ends_with(".tmp") {
-            disk.remove(&format!("{CHECKPOINT_DIR}/{name}")).map_err(io_error("removing a half-written checkpoint"))?;
-        }
-        numbers.extend(checkpoint_of(&name));
+/// What is in the checkpoints' directory.
+struct FoundCheckpoints {
+    /// Ascending.
+    numbers: Vec<u64>,
+    /// What a crash left half written.
+    half_written: Vec<String>,
+}
+
+/// The files in one of our directories, none if it is not there.
+fn list(disk: &dyn Disk, dir: &str) -> Result<Vec<String>, OpenError> {
+    match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(io_error("listing a directory")),
     }
+}
+
+fn find_checkpoints(disk: &dyn Disk) -> Result<FoundCheckpoints, OpenError> {
+    let names = list(disk, CHECKPOINT_DIR)?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| checkpoint_of(name)).collect();
     numbers.sort_unstable();
-    Ok(numbers)
+    let half_written = names.iter().filter(|name| name.ends_with(".tmp"));
+    Ok(FoundCheckpoints {
+        numbers,
+        half_written: half_written.map(|name| format!("{CHECKPOINT_DIR}/{name}")).collect(),
+    })
+}
+
+/// Makes the directories and their names durable, and removes what a crashed checkpoint left half written.
+fn prepare(disk: &dyn Disk, found: &FoundCheckpoints) -> Result<(), OpenError> {
+    for dir in DIRS {
+        disk.create_dir(dir).map_err(io_error("making the directories"))?;
+    }
+    for dir in [""].into_iter().chain(DIRS) {
+        disk.sync_dir(dir).map_err(io_error("making the directories durable"))?;
+    }
+    for path in &found.half_written {
+        disk.remove(path).map_err(io_error("removing a half-written checkpoint"))?;
+    }
+    Ok(())
 }
 
 /// A directory without a checkpoint is new only if it is empty: the first checkpoint is durable before any other file is made.
-fn initialise(disk: &dyn Disk, options: &LocalOptions) -> Result<(), OpenError> {
+fn initialise(disk: &dyn Disk, options: &LocalOptions, found: &FoundCheckpoints) -> Result<(), OpenError> {
     for dir in [LOG_DIR, PACK_DIR] {
-        if !disk.list(dir).map_err(io_error("listing a directory"))?.is_empty() {
+        if !list(disk, dir)?.is_empty() {
             return Err(OpenError::NoValidCheckpoint);
         }
     }
+    prepare(disk, found)?;
     let position = Position { generation: 0, offset: FIRST_RECORD_AT };
     let incarnation = options.incarnation;
     let head =
@@ -140,12 +168,21 @@ fn initialise(disk: &dyn Disk, options: &LocalOptions) -> Result<(), OpenError> 
     write().map_err(io_error("making an empty data directory"))
 }
 
+/// `None` if it is damaged, or lies where the disk cannot read.
 fn read_checkpoint(disk: &dyn Disk, number: u64) -> Result<Option<Candidate>, OpenError> {
-    let doing = "reading a checkpoint";
-    let file = disk.open(&checkpoint_path(number)).map_err(io_error(doing))?;
-    let len = disk.len(file).map_err(io_error(doing))?;
-    let bytes = disk.read_at(file, 0, len as usize).map_err(io_error(doing))?;
-    disk.close(file);
+    let read = || -> io::Result<Bytes> {
+        let file = disk.open(&checkpoint_path(number))?;
+        let bytes = disk.len(file).and_then(|len| disk.read_at(file, 0, len as usize));
+        disk.close(file);
+        bytes
+    };
+    let bytes = match read() {
+        Err(error) if is_unreadable(&error) => {
+            tracing::error!(number, %error, "a checkpoint cannot be read");
+            return Ok(None);
+        }
+        bytes => bytes.map_err(io_error("reading a checkpoint"))?,
+    };
     let (head, fold) = match checkpoint::decode(&bytes) {
         Ok((head, fold)) if head.number == number => (head, fold),
         Ok(_) | Err(Unreadable::Damaged) => {
@@ -158,16 +195,19 @@ fn read_checkpoint(disk: &dyn Disk, number: u64) -> Result<Option<Candidate>, Op
     for reference in &head.packs {
         let file = match disk.open(&pack_path(reference.id)) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                tracing::error!(pack = reference.id, "a pack is missing");
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_unreadable(&error) => {
+                tracing::error!(pack = reference.id, %error, "a pack is missing");
                 packs.push((PackFile { file: FileId(0), reference: *reference }, None));
                 continue;
             }
             Err(error) => return Err(OpenError::Io { doing: "opening a pack", error }),
         };
-        let index = pack::read_index(disk, file, reference).map_err(io_error("reading a pack's index"))?;
+        let index = match pack::read_index(disk, file, reference) {
+            Err(error) if is_unreadable(&error) => None,
+            read => read.map_err(io_error("reading a pack's index"))?,
+        };
         if index.is_none() {
-            tracing::error!(pack = reference.id, "a pack's index is damaged");
+            tracing::error!(pack = reference.id, "a pack's index is damaged or cannot be read");
         }
         packs.push((PackFile { file, reference: *reference }, index));
     }
@@ -185,16 +225,23 @@ struct LogDir {
 fn find_log_files(disk: &dyn Disk) -> Result<LogDir, OpenError> {
     let doing = "reading a log file's header";
     let mut dir = LogDir { used: BTreeMap::new(), blank: Vec::new(), next_slot: 1 };
-    for name in disk.list(LOG_DIR).map_err(io_error("listing log files"))? {
+    for name in list(disk, LOG_DIR)? {
         let Some(slot) = slot_of(&name) else { continue };
         dir.next_slot = dir.next_slot.max(slot + 1);
         let file = disk.open(&slot_path(slot)).map_err(io_error("opening a log file"))?;
         let len = disk.len(file).map_err(io_error(doing))?;
-        let head = disk.read_at(file, 0, len.min(FIRST_RECORD_AT) as usize).map_err(io_error(doing))?;
+        let head = match disk.read_at(file, 0, len.min(FIRST_RECORD_AT) as usize) {
+            // Neither blank nor a header.
+            Err(error) if is_unreadable(&error) => Bytes::from_static(&[0xff]),
+            read => read.map_err(io_error(doing))?,
+        };
         let found = match FileHeader::decode(&head) {
             HeaderFound::NewerFormat(found) => return Err(OpenError::NewerFormat { found }),
             HeaderFound::Valid(header) => Some(header),
-            HeaderFound::Blank | HeaderFound::Damaged => guess_header(disk, file, len).map_err(io_error(doing))?,
+            HeaderFound::Blank | HeaderFound::Damaged => match guess_header(disk, file, len) {
+                Err(error) if is_unreadable(&error) => None,
+                guessed => guessed.map_err(io_error(doing))?,
+            },
         };
         let blank = head.iter().all(|b| *b == 0);
         match found {
@@ -234,9 +281,10 @@ fn assemble(
     options: &Arc<LocalOptions>,
     candidates: Vec<Candidate>,
     chosen: usize,
-    last_number: u64,
+    found: &FoundCheckpoints,
     log: LogDir,
 ) -> Result<Recovered, OpenError> {
+    let last_number = found.numbers.last().copied().unwrap_or(1);
     let mut summary = RecoverySummary::default();
     let retained = retained(&candidates);
     let mut packs = BTreeMap::new();
@@ -265,6 +313,7 @@ fn assemble(
         ReplayError::Io(error) => OpenError::Io { doing: "reading the log", error },
         ReplayError::UnknownRecord(kind) => OpenError::UnknownRecord { kind },
     })?;
+    prepare(disk, found)?;
     let later_file = log.used.range(head.next_generation..).next().is_some();
     summary.clean =
         head.clean && !summary.fell_back && replay.changes == 0 && replay.damaged_records == 0 && !later_file;
@@ -278,6 +327,9 @@ fn assemble(
     let quarantined = fold.partitions().filter_map(|(key, p)| Some((key, p.quarantined.clone()?)));
     summary.quarantined = quarantined.collect();
     let (mut garbage, greatest_pack) = sweep_packs(disk, &packs)?;
+    // Damaged ones, and those that a life left behind because it ended too early.
+    let rest = found.numbers.iter().filter(|number| retained.iter().all(|r| r.number != **number));
+    garbage.extend(rest.map(|number| DiskOp::Remove(checkpoint_path(*number))));
     for (slot, file, _) in log.blank.iter().filter(|(_, _, len)| !usable(options, *len)) {
         garbage.extend([DiskOp::Close(*file), DiskOp::Remove(slot_path(*slot))]);
     }
@@ -285,6 +337,7 @@ fn assemble(
     let next_pack = next_pack.max().unwrap_or(0).max(greatest_pack) + 1;
     let checkpointer = Checkpointer::new(last_number + 1, next_pack);
     let mut lane = build_lane(options, fold, (at, next_lsn, head.next_generation), log, retained, packs);
+    reuse_retired(&mut lane);
     if !summary.clean {
         lane.begin_epochs();
         lane.wish = CheckpointWish::Wanted;
@@ -336,7 +389,10 @@ fn rewrite_tail(disk: &dyn Disk, replay: &Replay<'_>, files: &BTreeMap<u64, Foun
         for piece in &replay.tail {
             let Some(found) = files.get(&piece.at.generation) else { continue };
             if touched.insert(piece.at.generation) {
-                let header = disk.read_at(found.file, 0, FIRST_RECORD_AT as usize)?;
+                let header = match disk.read_at(found.file, 0, FIRST_RECORD_AT as usize) {
+                    Err(error) if is_unreadable(&error) => found.header.encode().freeze(),
+                    read => read?,
+                };
                 disk.write_at(found.file, 0, &header)?;
             }
             let whole = piece.len.min((found.len - piece.at.offset) as usize);
@@ -354,7 +410,7 @@ fn rewrite_tail(disk: &dyn Disk, replay: &Replay<'_>, files: &BTreeMap<u64, Foun
 fn sweep_packs(disk: &dyn Disk, packs: &BTreeMap<u64, Arc<PackFile>>) -> Result<(VecDeque<DiskOp>, u64), OpenError> {
     let mut garbage = VecDeque::new();
     let mut greatest = 0;
-    for id in disk.list(PACK_DIR).map_err(io_error("listing packs"))?.iter().filter_map(|name| pack_of(name)) {
+    for id in list(disk, PACK_DIR)?.iter().filter_map(|name| pack_of(name)) {
         greatest = greatest.max(id);
         if !packs.contains_key(&id) {
             garbage.push_back(DiskOp::Remove(pack_path(id)));
@@ -405,6 +461,18 @@ fn build_lane(
     lane.find_live_packs();
     lane.give_free();
     lane
+}
+
+/// Takes log files that no checkpoint needs for the records of this start, rather than making one: nobody reads in them yet.
+fn reuse_retired(lane: &mut Lane) {
+    while lane.writer.ready.len() < lane.options.ready_files {
+        let usual = lane.options.log_file_bytes;
+        let Some(at) = lane.retiring.iter().position(|log| log.size == usual && log.size > FIRST_RECORD_AT) else {
+            return;
+        };
+        let log = lane.retiring.swap_remove(at);
+        lane.writer.ready.push(ReadySlot { slot: log.slot, file: log.file, size: log.size });
+    }
 }
 
 /// Makes what the start itself wrote durable before anybody sees the engine.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::checkpoint::CHECKPOINT_DIR;
 use super::checkpointer::Checkpointer;
 use super::lane::{CheckpointWish, Lane};
 use super::log_file::{FIRST_RECORD_AT, LOG_DIR, ReadySlot, slot_path};
 use super::ops::{DiskOp, OpOutput};
 use super::options::planted;
-use super::pack::pack_path;
+use super::pack::{PACK_DIR, pack_path};
 use crate::disk::FileId;
 use crate::planted::PlantedBug;
 
@@ -47,17 +48,25 @@ pub(super) struct Background {
     fill_failed_at: u64,
     running: Option<(Running, DiskOp)>,
     zeros: Bytes,
+    /// The last checkpoint is durable. What is left to do is to remove what nothing needs, and to sync these directories.
+    stopping: Option<Vec<&'static str>>,
 }
 
 impl Background {
     pub(super) fn new(checkpointer: Checkpointer, garbage: VecDeque<DiskOp>) -> Background {
-        Background { checkpointer, garbage, fill: None, fill_failed_at: 0, running: None, zeros: Bytes::new() }
+        let (fill, running, zeros) = (None, None, Bytes::new());
+        Background { checkpointer, garbage, fill, fill_failed_at: 0, running, zeros, stopping: None }
     }
 
     /// The next operation, if there is anything to do now.
     pub(super) fn poll(&mut self, lane: &mut Lane) -> Option<DiskOp> {
         if lane.failed.is_some() {
             return None;
+        }
+        if self.stopping.is_some() {
+            let next = self.garbage.pop_front().map(|op| (Running::Garbage, op))?;
+            self.running = Some(next.clone());
+            return Some(next.1);
         }
         let next = self.poll_checkpoint(lane).or_else(|| self.poll_garbage(lane)).or_else(|| self.poll_fill(lane))?;
         self.running = Some(next.clone());
@@ -132,7 +141,9 @@ impl Background {
         match running {
             Running::Checkpoint => {
                 let mut garbage = Vec::new();
-                self.checkpointer.done(lane, &op, result, &mut garbage);
+                if self.checkpointer.done(lane, &op, result, &mut garbage) {
+                    self.stopping = Some(vec![LOG_DIR, PACK_DIR, CHECKPOINT_DIR]);
+                }
                 self.garbage.extend(garbage);
             }
             Running::Garbage => {
@@ -141,6 +152,36 @@ impl Background {
                 }
             }
             Running::Fill => self.filled(lane, &op, result),
+        }
+        self.go_on_stopping(lane);
+    }
+
+    /// After the last checkpoint: all garbage, one sync of each directory, and then the stop is complete.
+    fn go_on_stopping(&mut self, lane: &mut Lane) {
+        let Some(unsynced) = &mut self.stopping else { return };
+        if !self.garbage.is_empty() || lane.clean_stop.is_some() {
+            return;
+        }
+        if unsynced.len() == 3 {
+            self.retire_all(lane);
+        }
+        if !self.garbage.is_empty() {
+            return;
+        }
+        match self.stopping.as_mut().and_then(Vec::pop) {
+            Some(dir) => self.garbage.push_back(DiskOp::SyncDir(dir)),
+            None => lane.clean_stop = Some(Ok(())),
+        }
+    }
+
+    fn retire_all(&mut self, lane: &mut Lane) {
+        let left = |lane: &Lane| lane.retiring.len() + lane.retiring_packs.len();
+        loop {
+            let before = left(lane);
+            self.retire(lane);
+            if left(lane) == before {
+                return;
+            }
         }
     }
 

@@ -7,3 +7,4 @@ mod crashes;
 mod damage;
 mod memory_disk;
 mod threads;
+mod upkeep;

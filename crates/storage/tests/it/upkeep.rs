@@ -1,0 +1,396 @@
+//! What starts and stops leave behind, and starts on a disk with sectors that cannot be read (invariants 11, 38 and 39).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use pagemark_storage::contract::{TestBatch, partition, single};
+use pagemark_storage::disk::{Disk, FORMAT_VERSION, FileId, RealDisk};
+use pagemark_storage::engine::{Engine, EngineError, LogStore, ShardEpoch, ShardId};
+use pagemark_storage::local::{LocalEngine, LocalOptions, ManualEngine, OpenError};
+use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey};
+
+use crate::memory_disk::{Cut, MemoryDisk};
+
+const EIO: i32 = 5;
+const EMFILE: i32 = 24;
+
+fn options() -> LocalOptions {
+    LocalOptions { first_file_bytes: 8192, log_file_bytes: 8192, checkpoint_bytes: u64::MAX, ..LocalOptions::default() }
+}
+
+/// A disk on which reads of some files fail, and, when told to, everything that needs a new handle.
+struct Failing {
+    disk: Arc<MemoryDisk>,
+    paths: Mutex<BTreeMap<FileId, String>>,
+    unreadable: Mutex<Vec<String>>,
+    changes: AtomicU32,
+}
+
+impl Failing {
+    fn new(disk: &Arc<MemoryDisk>, unreadable: &[&str]) -> Arc<Failing> {
+        Arc::new(Failing {
+            disk: disk.clone(),
+            paths: Mutex::default(),
+            unreadable: Mutex::new(unreadable.iter().map(ToString::to_string).collect()),
+            changes: AtomicU32::new(0),
+        })
+    }
+
+    fn known(&self, path: &str, file: io::Result<FileId>) -> io::Result<FileId> {
+        let file = file?;
+        self.paths.lock().unwrap().insert(file, path.to_string());
+        Ok(file)
+    }
+
+    fn change(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Disk for Failing {
+    fn create_dir(&self, path: &str) -> io::Result<()> {
+        self.change();
+        self.disk.create_dir(path)
+    }
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+    fn create(&self, path: &str) -> io::Result<FileId> {
+        self.change();
+        self.known(path, self.disk.create(path))
+    }
+    fn open(&self, path: &str) -> io::Result<FileId> {
+        self.known(path, self.disk.open(path))
+    }
+    fn close(&self, file: FileId) {
+        self.disk.close(file);
+    }
+    fn len(&self, file: FileId) -> io::Result<u64> {
+        self.disk.len(file)
+    }
+    fn read_at(&self, file: FileId, offset: u64, length: usize) -> io::Result<Bytes> {
+        let paths = self.paths.lock().unwrap();
+        let path = paths.get(&file);
+        if path.is_some_and(|path| self.unreadable.lock().unwrap().contains(path)) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        self.disk.read_at(file, offset, length)
+    }
+    fn write_at(&self, file: FileId, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.change();
+        self.disk.write_at(file, offset, bytes)
+    }
+    fn sync_data(&self, file: FileId) -> io::Result<()> {
+        self.disk.sync_data(file)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.change();
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.change();
+        self.disk.remove(path)
+    }
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+}
+
+/// The engine in a life, owner of all partitions of one topic.
+struct Life {
+    manual: ManualEngine,
+}
+
+impl Life {
+    fn new(disk: Arc<dyn Disk>, partitions: i32) -> Life {
+        let manual = ManualEngine::open(disk, options()).unwrap();
+        manual.engine().create(partition(1, 0).topic, partitions as u32, LeaderEpoch(0)).unwrap();
+        let keys: Vec<_> = (0..partitions).map(|p| partition(1, p)).collect();
+        manual.engine().open(ShardId(1), ShardEpoch(1), &keys).unwrap();
+        Life { manual }
+    }
+
+    fn append(&self, p: i32, base: i64) {
+        let batch = single(partition(1, p), TestBatch { payload: 300, ..TestBatch::at(base) });
+        self.manual.engine().append(ShardId(1), ShardEpoch(1), vec![batch]).unwrap();
+        while self.manual.step_flush() {}
+    }
+
+    fn checkpoint(&self) {
+        self.manual.request_checkpoint();
+        while self.manual.step_flush() {}
+        self.manual.run_background();
+    }
+}
+
+fn read(engine: &LocalEngine, key: PartitionKey) -> Result<usize, EngineError> {
+    engine.read(key, Offset(0), usize::MAX, Offset(i64::MAX)).map(|slice| slice.batches.len())
+}
+
+fn files_in(disk: &MemoryDisk, dir: &str) -> Vec<String> {
+    disk.files().into_iter().map(|(path, _)| path).filter(|path| path.starts_with(dir)).collect()
+}
+
+/// Three batches in three packs, checkpoints 3 and 4.
+fn three_packs() -> Arc<MemoryDisk> {
+    let disk = Arc::new(MemoryDisk::new(7));
+    let life = Life::new(disk.clone(), 1);
+    for base in 0..3 {
+        life.append(0, base);
+        life.checkpoint();
+    }
+    drop(life);
+    disk.restart(Cut::Kill);
+    assert_eq!(files_in(&disk, "checkpoints/"), ["checkpoints/00000003.ckpt", "checkpoints/00000004.ckpt"]);
+    disk
+}
+
+#[test]
+fn stops_leave_two_checkpoints_and_nothing_else_to_remove() {
+    let disk = Arc::new(MemoryDisk::new(1));
+    for _ in 0..20 {
+        let manual = ManualEngine::open(disk.clone(), options()).unwrap();
+        manual.engine().close().unwrap();
+        drop(manual);
+        // The removals were made durable as well.
+        disk.restart(Cut::Power);
+    }
+    assert_eq!(files_in(&disk, "checkpoints/").len(), 2);
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..20 {
+        LocalEngine::open(dir.path(), options()).unwrap().close().unwrap();
+    }
+    assert_eq!(std::fs::read_dir(dir.path().join("checkpoints")).unwrap().count(), 2);
+}
+
+#[test]
+fn lives_that_were_killed_after_a_checkpoint_leave_no_files_for_ever() {
+    let disk = Arc::new(MemoryDisk::new(1));
+    for base in 0..12 {
+        let life = Life::new(disk.clone(), 1);
+        life.append(0, base);
+        life.manual.request_checkpoint();
+        let before = life.manual.engine().stats().checkpoints;
+        while life.manual.engine().stats().checkpoints == before {
+            assert!(life.manual.step_background());
+        }
+        drop(life);
+        disk.restart(Cut::Kill);
+    }
+    assert!(files_in(&disk, "checkpoints/").len() > 2, "nothing that was free was removed yet");
+    let manual = ManualEngine::open(disk.clone(), options()).unwrap();
+    manual.run_background();
+    assert_eq!(files_in(&disk, "checkpoints/").len(), 2);
+}
+
+#[test]
+fn with_the_two_newest_checkpoints_rotten_the_one_before_is_found() {
+    let disk = three_packs();
+    disk.flip("checkpoints/00000004.ckpt", 40, 1);
+    let manual = ManualEngine::open(disk.clone(), options()).unwrap();
+    assert!(manual.engine().recovery_summary().fell_back);
+    // Killed when checkpoint 5 is complete and 4 is not removed yet.
+    manual.request_checkpoint();
+    while !files_in(&disk, "checkpoints/").contains(&"checkpoints/00000005.ckpt".to_string()) {
+        assert!(manual.step_background());
+    }
+    drop(manual);
+    disk.restart(Cut::Kill);
+    disk.flip("checkpoints/00000005.ckpt", 40, 1);
+    assert_eq!(files_in(&disk, "checkpoints/").len(), 3);
+    let manual = ManualEngine::open(disk.clone(), options()).unwrap();
+    assert_eq!(read(&manual.engine(), partition(1, 0)).unwrap(), 3);
+    manual.run_background();
+    let left = files_in(&disk, "checkpoints/");
+    assert_eq!(left, ["checkpoints/00000003.ckpt", "checkpoints/00000006.ckpt"], "the rotten ones are gone");
+}
+
+#[test]
+fn a_refused_start_changes_nothing() {
+    let half_written = |disk: &MemoryDisk| disk.create("checkpoints/00000009.ckpt.tmp").unwrap();
+    let rotten = three_packs();
+    for path in files_in(&rotten, "checkpoints/") {
+        rotten.flip(&path, 40, 1);
+    }
+    half_written(&rotten);
+    let newer = three_packs();
+    half_written(&newer);
+    let log = files_in(&newer, "log/").into_iter().find(|path| newer.bytes(path)[0] != 0).unwrap();
+    for copy in [0, 2048] {
+        // A header of a newer format whose checksum is right: refused by name, see log_file.rs for which bytes.
+        let mut head = newer.bytes(&log)[copy..copy + 64].to_vec();
+        head[8..12].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
+        for (at, byte) in head.iter().enumerate() {
+            let old = newer.bytes(&log)[copy + at];
+            newer.flip(&log, copy + at, old ^ byte);
+        }
+    }
+    let disk = Failing::new(&rotten, &[]);
+    assert!(matches!(ManualEngine::open(disk.clone(), options()), Err(OpenError::NoValidCheckpoint)));
+    assert_eq!(disk.changes.load(Ordering::Relaxed), 0);
+    let disk = Failing::new(&newer, &[]);
+    if let Err(refused) = ManualEngine::open(disk.clone(), options()) {
+        assert!(matches!(refused, OpenError::NewerFormat { .. }), "{refused}");
+        assert_eq!(disk.changes.load(Ordering::Relaxed), 0);
+    }
+}
+
+#[test]
+fn sectors_that_cannot_be_read_take_no_more_than_what_they_hold() {
+    for (path, falls_back, readable) in [
+        ("checkpoints/00000003.ckpt", false, true),
+        ("checkpoints/00000004.ckpt", true, true),
+        // Both checkpoints refer to it.
+        ("packs/00000001.pack", false, false),
+        // Only the newest does: with the one before, the log still has what it held.
+        ("packs/00000003.pack", true, true),
+    ] {
+        let manual = ManualEngine::open(Failing::new(&three_packs(), &[path]), options())
+            .unwrap_or_else(|error| panic!("{path}: {error}"));
+        let engine = manual.engine();
+        assert_eq!(engine.recovery_summary().fell_back, falls_back, "{path}");
+        match read(&engine, partition(1, 0)) {
+            Ok(batches) => assert!(readable && batches == 3, "{path}: {batches}"),
+            Err(error) => assert!(!readable && matches!(error, EngineError::Quarantined { .. }), "{path}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_cannot_be_read_ends_its_partition_and_no_checkpoint() {
+    let disk = Arc::new(MemoryDisk::new(5));
+    let failing = Failing::new(&disk, &[]);
+    let manual = {
+        let options = LocalOptions { tail_cache_bytes: 0, ..options() };
+        ManualEngine::open(failing.clone(), options).unwrap()
+    };
+    let engine = manual.engine();
+    engine.create(partition(1, 0).topic, 2, LeaderEpoch(0)).unwrap();
+    engine.open(ShardId(1), ShardEpoch(1), &[partition(1, 0), partition(1, 1)]).unwrap();
+    let life = Life { manual };
+    life.append(0, 0);
+    let broken = engine.stats().log_files;
+    let bad = files_in(&disk, "log/").into_iter().find(|path| disk.bytes(path)[0] != 0).unwrap();
+    // The next batches go into other files: one fills what is left.
+    for base in 0..40 {
+        life.append(1, base);
+    }
+    assert!(engine.stats().log_files > broken);
+    failing.unreadable.lock().unwrap().push(bad);
+    for round in 0..3 {
+        life.checkpoint();
+        assert_eq!(engine.stats().checkpoints, round + 1);
+    }
+    assert!(matches!(read(&engine, partition(1, 0)), Err(EngineError::Quarantined { .. })));
+    engine.close().unwrap();
+    drop((engine, life));
+    disk.restart(Cut::Power);
+    let manual = ManualEngine::open(disk, options()).unwrap();
+    assert!(manual.engine().recovery_summary().clean);
+    assert!(matches!(read(&manual.engine(), partition(1, 0)), Err(EngineError::Quarantined { .. })));
+}
+
+#[test]
+fn an_unclean_start_uses_a_log_file_again_that_nothing_needs() {
+    let disk = Arc::new(MemoryDisk::new(9));
+    let life = Life::new(disk.clone(), 1);
+    for base in 0..60 {
+        life.append(0, base);
+        // So that every file is filled with zeros before it is written.
+        life.manual.run_background();
+    }
+    life.checkpoint();
+    life.append(0, 60);
+    // The checkpoint that gives the files below the one before free, and no more.
+    life.manual.request_checkpoint();
+    while life.manual.engine().stats().checkpoints < 2 {
+        assert!(life.manual.step_background());
+    }
+    drop(life);
+    disk.restart(Cut::Kill);
+    let logs = files_in(&disk, "log/").len();
+    for _ in 0..4 {
+        // Killed before the background did anything.
+        drop(ManualEngine::open(disk.clone(), options()).unwrap());
+        disk.restart(Cut::Kill);
+        assert_eq!(files_in(&disk, "log/").len(), logs);
+    }
+}
+
+#[test]
+fn everybody_who_closes_hears_how_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = LocalEngine::open(dir.path(), options()).unwrap();
+    engine.create(partition(1, 0).topic, 1, LeaderEpoch(0)).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                engine.close().unwrap();
+                assert_eq!(std::fs::read_dir(dir.path().join("checkpoints")).unwrap().count(), 2, "it is done");
+            });
+        }
+    });
+    let disk = Arc::new(MemoryDisk::new(2));
+    let manual = ManualEngine::open(disk.clone(), options()).unwrap();
+    manual.engine().create(partition(1, 0).topic, 1, LeaderEpoch(0)).unwrap();
+    disk.cut_after(0);
+    for _ in 0..2 {
+        assert!(
+            matches!(manual.engine().close(), Err(EngineError::Stopped(_))),
+            "the second close hears of the failure"
+        );
+    }
+}
+
+#[test]
+fn a_handle_that_cannot_be_had_is_no_damage() {
+    /// No file can be opened for want of handles.
+    struct Full(RealDisk);
+    impl Disk for Full {
+        fn create_dir(&self, path: &str) -> io::Result<()> {
+            self.0.create_dir(path)
+        }
+        fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+            self.0.list(dir)
+        }
+        fn create(&self, path: &str) -> io::Result<FileId> {
+            self.0.create(path)
+        }
+        fn open(&self, _: &str) -> io::Result<FileId> {
+            Err(io::Error::from_raw_os_error(EMFILE))
+        }
+        fn close(&self, file: FileId) {
+            self.0.close(file);
+        }
+        fn len(&self, file: FileId) -> io::Result<u64> {
+            self.0.len(file)
+        }
+        fn read_at(&self, file: FileId, offset: u64, length: usize) -> io::Result<Bytes> {
+            self.0.read_at(file, offset, length)
+        }
+        fn write_at(&self, file: FileId, offset: u64, bytes: &[u8]) -> io::Result<()> {
+            self.0.write_at(file, offset, bytes)
+        }
+        fn sync_data(&self, file: FileId) -> io::Result<()> {
+            self.0.sync_data(file)
+        }
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.0.rename(from, to)
+        }
+        fn remove(&self, path: &str) -> io::Result<()> {
+            self.0.remove(path)
+        }
+        fn sync_dir(&self, dir: &str) -> io::Result<()> {
+            self.0.sync_dir(dir)
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let open = |path| ManualEngine::open(Arc::new(RealDisk::new(path).unwrap()), options());
+    open(dir.path()).unwrap().engine().close().unwrap();
+    let full = ManualEngine::open(Arc::new(Full(RealDisk::new(dir.path()).unwrap())), options());
+    assert!(matches!(full, Err(OpenError::Io { .. })), "refused, to be tried again");
+    assert!(open(dir.path()).unwrap().engine().recovery_summary().clean, "and nothing was given up");
+}
