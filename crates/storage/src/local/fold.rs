@@ -138,10 +138,11 @@ impl Fold {
         self.topics.iter().map(|(id, partitions)| (*id, partitions.len() as u32)).collect()
     }
 
-    /// What every partition's history gains at an unclean start: the next epoch, beginning at the log end.
+    /// What every partition's history gains at an unclean start: the next epoch, beginning at the log end. Not if it is
+    /// quarantined: its end is not known, and to log one would prove to the next start that nothing is missing.
     pub(crate) fn next_epochs(&self) -> Vec<(PartitionKey, EpochStart)> {
         let next = |p: &Partition| EpochStart { epoch: LeaderEpoch(p.epoch().0.saturating_add(1)), start: p.log_end };
-        self.partitions().map(|(key, p)| (key, next(p))).collect()
+        self.partitions().filter(|(_, p)| p.quarantined.is_none()).map(|(key, p)| (key, next(p))).collect()
     }
 }
 

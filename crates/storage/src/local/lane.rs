@@ -18,7 +18,7 @@ use super::log_file::{FIRST_RECORD_AT, FileHeader, LogFile, ReadySlot};
 use super::meta::MetaChange;
 use super::options::LocalOptions;
 use super::pack::PackFile;
-use super::record::{self, Body};
+use super::record::{self, Body, Seal};
 use super::tail_cache::TailCache;
 use crate::engine::{AtomicGroup, Compare, EngineError, Lsn, Progress, ShardEpoch, ShardId, Ticket, TxnOutcome, Write};
 
@@ -44,7 +44,8 @@ pub(super) struct NewFile {
 #[derive(Debug)]
 pub(super) enum Pending {
     Begin(NewFile),
-    Write(Position, BytesMut),
+    /// A place, with what that file is sealed with.
+    Write(Position, Seal, BytesMut),
 }
 
 /// What a flush takes with it.
@@ -64,6 +65,8 @@ pub(super) struct Writer {
     pub next_generation: u64,
     pub next_slot: u64,
     pub ready: Vec<ReadySlot>,
+    /// What the file being written is sealed with.
+    pub seal: Seal,
     slab: BytesMut,
     slab_begins: Option<Position>,
     pending: Vec<Pending>,
@@ -77,6 +80,7 @@ impl Writer {
             next_generation,
             next_slot,
             ready,
+            seal: Seal::new(0, end.generation),
             slab: BytesMut::new(),
             slab_begins: None,
             pending: Vec::new(),
@@ -90,7 +94,7 @@ impl Writer {
     /// Ends the piece being written: what follows is not contiguous with it.
     fn cut(&mut self) {
         if let Some(begins) = self.slab_begins.take() {
-            self.pending.push(Pending::Write(begins, self.slab.split()));
+            self.pending.push(Pending::Write(begins, self.seal, self.slab.split()));
         }
     }
 
@@ -122,9 +126,12 @@ impl Writer {
         let capacity = slot.as_ref().map_or(need.max(options.log_file_bytes), |ready| ready.size);
         let generation = self.next_generation;
         self.next_generation += 1;
-        let header = FileHeader { generation, first_lsn: lsn, durable_lsn, capacity, incarnation: options.incarnation };
+        let filled = slot.as_ref().is_ok_and(|ready| ready.filled);
+        let incarnation = options.incarnation;
+        let header = FileHeader { generation, first_lsn: lsn, durable_lsn, capacity, incarnation, filled };
         self.pending.push(Pending::Begin(NewFile { header, slot }));
         self.end = Position { generation, offset: FIRST_RECORD_AT };
+        self.seal = header.seal();
         self.capacity = capacity;
     }
 
@@ -134,9 +141,9 @@ impl Writer {
         for step in self.pending.drain(..) {
             match step {
                 Pending::Begin(new) => taken.begins.push((taken.writes.len(), new)),
-                Pending::Write(at, mut bytes) => {
+                Pending::Write(at, seal, mut bytes) => {
                     if taken.writes.is_empty() {
-                        record::patch_flush(&mut bytes, durable_lsn);
+                        record::patch_flush(&mut bytes, seal, durable_lsn);
                     }
                     taken.writes.push((at, bytes.freeze()));
                 }
@@ -241,8 +248,8 @@ impl Lane {
     /// Finds the place of the next record. The first one of a flush is preceded by a flush record, filled in at its start.
     fn place(&mut self, payload_len: usize) -> (u64, Position) {
         if self.writer.is_empty() {
-            let at = self.writer.reserve(record::FLUSH_LEN, self.next_lsn, self.durable, &self.options);
-            record::put_flush(&mut self.writer.slab, self.next_lsn, at.generation, 0);
+            self.writer.reserve(record::FLUSH_LEN, self.next_lsn, self.durable, &self.options);
+            record::put_flush(&mut self.writer.slab, self.next_lsn, self.writer.seal, 0);
             self.next_lsn += 1;
         }
         let size = record::padded_len(payload_len);
@@ -257,10 +264,11 @@ impl Lane {
     /// Logs anything but batches. The caller folds it.
     pub(super) fn log(&mut self, body: &Body) -> u64 {
         let payload = body.payload();
-        let (lsn, at) = self.place(payload.len());
-        let start = record::begin(&mut self.writer.slab, lsn, at.generation, body.kind());
+        let (lsn, _) = self.place(payload.len());
+        let seal = self.writer.seal;
+        let start = record::begin(&mut self.writer.slab, lsn, seal, body.kind());
         self.writer.slab.extend_from_slice(&payload);
-        record::finish(&mut self.writer.slab, start);
+        record::finish(&mut self.writer.slab, start, seal);
         lsn
     }
 
@@ -287,7 +295,7 @@ impl Lane {
 
     fn append_group(&mut self, group: &AtomicGroup, headers: &[BatchHeader]) -> Result<(), EngineError> {
         let (lsn, at) = self.place(record::group_payload_len(group));
-        let offsets = record::put_group(&mut self.writer.slab, lsn, at.generation, group);
+        let offsets = record::put_group(&mut self.writer.slab, lsn, self.writer.seal, group);
         for ((append, header), offset) in group.0.iter().zip(headers).zip(offsets) {
             let home = Home::Log { generation: at.generation, offset: at.offset + offset as u64 };
             let entry = BatchEntry::new(header, &append.batch, lsn, home);
@@ -380,7 +388,7 @@ impl Lane {
             return None;
         }
         let mut bytes = BytesMut::with_capacity(record::FLUSH_LEN);
-        record::put_flush(&mut bytes, self.next_lsn, end.generation, self.durable);
+        record::put_flush(&mut bytes, self.next_lsn, self.writer.seal, self.durable);
         Some((end, bytes.freeze()))
     }
 }

@@ -6,6 +6,7 @@
 use bytes::{BufMut, BytesMut};
 
 use super::codec::Reader;
+use super::record::Seal;
 use crate::disk::{FORMAT_VERSION, FileId};
 
 /// Directory of the log files.
@@ -38,8 +39,10 @@ pub(super) struct FileHeader {
     pub durable_lsn: u64,
     /// Records end at or before this.
     pub capacity: u64,
-    /// The start of the node that wrote it.
+    /// The start of the node that wrote it: a random number, with which the records are sealed.
     pub incarnation: u64,
+    /// The file had `capacity` bytes on disk before this use. If it has fewer now, somebody took them away.
+    pub filled: bool,
 }
 
 /// What was found in a header's place.
@@ -53,12 +56,17 @@ pub(super) enum HeaderFound {
 }
 
 impl FileHeader {
+    /// What the records of this use of the file are sealed with.
+    pub(super) fn seal(&self) -> Seal {
+        Seal::new(self.incarnation, self.generation)
+    }
+
     /// The first 4096 bytes of the file.
     pub(super) fn encode(&self) -> BytesMut {
         let mut head = BytesMut::with_capacity(FIRST_RECORD_AT as usize);
         head.put_slice(MAGIC);
         head.put_u32_le(FORMAT_VERSION);
-        head.put_u32_le(0); // reserved
+        head.put_u32_le(u32::from(self.filled));
         head.put_u32_le(0); // lane id
         head.put_u32_le(1); // lane count
         head.put_u64_le(self.generation);
@@ -101,13 +109,15 @@ impl FileHeader {
             return None;
         }
         let version = r.u32()?;
-        r.take(12)?;
+        let filled = r.u32()? & 1 == 1;
+        r.take(8)?;
         let header = FileHeader {
             generation: r.u64()?,
             first_lsn: r.u64()?,
             durable_lsn: r.u64()?,
             capacity: r.u64()?,
             incarnation: r.u64()?,
+            filled,
         };
         if r.u32()? != crc32c::crc32c(covered) {
             return None;
@@ -132,6 +142,8 @@ pub(super) struct ReadySlot {
     pub slot: u64,
     pub file: FileId,
     pub size: u64,
+    /// It has `size` bytes on disk for sure; if not, it is to have them but grows only as it is written.
+    pub filled: bool,
 }
 
 #[cfg(test)]
@@ -139,7 +151,7 @@ mod tests {
     use super::*;
 
     fn header(generation: u64) -> FileHeader {
-        FileHeader { generation, first_lsn: 10, durable_lsn: 9, capacity: 1 << 20, incarnation: 3 }
+        FileHeader { generation, first_lsn: 10, durable_lsn: 9, capacity: 1 << 20, incarnation: 3, filled: true }
     }
 
     #[test]

@@ -11,6 +11,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::codec::{self, Reader};
 use crate::engine::{Compare, Lsn, Versioned, Write};
 
+/// How far every counter jumps when numbers that were given may have been forgotten.
+const SKIPPED_IDS: i64 = 1_000_000_000;
+/// The counter that says where counters begin that are not known.
+const UNKNOWN_COUNTERS: &str = "";
+
 /// One change, as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MetaChange {
@@ -96,7 +101,17 @@ impl KeyedState {
 
     /// The number that this counter gives next, from 0.
     pub(crate) fn next_id(&self, counter: &str) -> i64 {
-        self.counters.get(counter).copied().unwrap_or(0)
+        self.counters.get(counter).or_else(|| self.counters.get(UNKNOWN_COUNTERS)).copied().unwrap_or(0)
+    }
+
+    /// Facts were lost: no counter, also none that was forgotten altogether, must give a number again that it gave before.
+    pub(super) fn skip_ids(&mut self) {
+        tracing::error!(
+            skipped = SKIPPED_IDS,
+            "topics or settings may have been lost with damaged log records; every counter of ids jumps ahead"
+        );
+        self.counters.entry(UNKNOWN_COUNTERS.to_string()).or_insert(0);
+        self.counters.values_mut().for_each(|next| *next = next.saturating_add(SKIPPED_IDS));
     }
 
     pub(crate) fn apply(&mut self, revision: Lsn, change: MetaChange) {

@@ -100,8 +100,12 @@ struct Core {
 
 impl Core {
     fn lane(&self) -> MutexGuard<'_, Lane> {
-        // A thread that panicked under the lock has marked the lane as failed on its way out.
-        self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lane.lock().unwrap_or_else(|poisoned| {
+            // Somebody panicked under the lock: what is pending may be half a record, and the state may not be what the log says.
+            let mut lane = poisoned.into_inner();
+            lane.fail("a thread panicked while it changed the log");
+            lane
+        })
     }
 
     /// A write under the lock, after which the flusher has something to do.
@@ -288,5 +292,22 @@ impl Engine for LocalEngine {
 
     fn close(&self) -> Result<(), EngineError> {
         self.driver.close(&self.core)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_under_the_lock_ends_the_log_and_reads_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Arc::new(RealDisk::new(dir.path()).unwrap());
+        let engine = LocalEngine::open_manual(disk, LocalOptions::default()).unwrap();
+        let panicking = || engine.core.write(|_| -> Result<(), EngineError> { panic!("planted") });
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panicking)).is_err());
+        assert!(engine.progress().failed.is_some());
+        assert!(matches!(engine.reserve_ids("ids", 1), Err(EngineError::Stopped(_))));
+        assert_eq!(engine.topics(), []);
     }
 }

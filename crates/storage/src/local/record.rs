@@ -1,7 +1,9 @@
 //! Log records: the unit of the write-ahead log, drawn in `docs/formats/log.md`.
 //!
-//! A record is valid at a place only if length, checksum, generation and sequence number are what that place demands. The head
-//! has a checksum of its own, so that a record whose batches have rotted still says which partitions it held.
+//! A record is valid at a place only if length, checksums, generation and sequence number are what that place demands. The head
+//! and a group's directory have checksums of their own, so that a record whose batches have rotted still says which partitions it
+//! held. All checksums begin with a file's [`Seal`], which no client knows: bytes that look like a record inside of a batch are
+//! never taken for one.
 //! Deliberately not here: what a record does to the state (`fold.rs`), where it lies (`lane.rs`, `scan.rs`).
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -22,6 +24,8 @@ pub(super) const DIRECTORY_ENTRY_LEN: usize = 24;
 
 const KIND_AT: usize = 24;
 const HEAD_CRC_AT: usize = 28;
+const DIRECTORY_CRC_AT: usize = HEAD_LEN + 4;
+const DIRECTORY_AT: usize = HEAD_LEN + 8;
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,35 @@ impl Kind {
     }
 }
 
+/// What the records of one use of one file are sealed with: its generation, and what their checksums begin with. Derived from the
+/// header alone; the incarnation in it is a random number, so that a client's payload cannot contain a valid record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seal {
+    pub generation: u64,
+    head: u32,
+    body: u32,
+}
+
+impl Seal {
+    /// The halves of the incarnation go different ways, so that a forger has to guess all 64 bits.
+    pub(super) fn new(incarnation: u64, generation: u64) -> Seal {
+        let seed = |half: u32| {
+            let crc = crc32c::crc32c(&half.to_le_bytes());
+            crc32c::crc32c_append(crc, &generation.to_le_bytes())
+        };
+        Seal { generation, head: seed(incarnation as u32), body: seed((incarnation >> 32) as u32) }
+    }
+
+    fn head_crc(&self, head: &[u8]) -> u32 {
+        let crc = crc32c::crc32c_append(self.head, &head[0..4]);
+        crc32c::crc32c_append(crc, &head[8..HEAD_CRC_AT])
+    }
+
+    fn body_crc(&self, record: &[u8]) -> u32 {
+        crc32c::crc32c_append(self.body, &record[8..])
+    }
+}
+
 /// Size of a record with this payload, padding included.
 pub(super) fn padded_len(payload_len: usize) -> usize {
     (HEAD_LEN + payload_len).next_multiple_of(ALIGN)
@@ -53,68 +86,67 @@ pub(super) fn group_payload_len(group: &AtomicGroup) -> usize {
 }
 
 /// Begins a record at the end of `out`; the payload is pushed behind it, then [`finish`] closes it.
-pub(super) fn begin(out: &mut BytesMut, lsn: u64, generation: u64, kind: Kind) -> usize {
+pub(super) fn begin(out: &mut BytesMut, lsn: u64, seal: Seal, kind: Kind) -> usize {
     let start = out.len();
     out.put_u64_le(0); // length and checksum
     out.put_u64_le(lsn);
-    out.put_u64_le(generation);
+    out.put_u64_le(seal.generation);
     out.put_u8(kind as u8);
     out.put_bytes(0, 7); // reserved, head checksum
     start
 }
 
 /// Fills in lengths and checksums, and pads.
-pub(super) fn finish(out: &mut BytesMut, start: usize) {
+pub(super) fn finish(out: &mut BytesMut, start: usize, seal: Seal) {
     let end = out.len();
-    seal(&mut out[start..end]);
+    close(&mut out[start..end], seal);
     let padding = (end - start).next_multiple_of(ALIGN) - (end - start);
     out.put_bytes(0, padding);
 }
 
 /// Computes length and checksums of the record that fills `record`.
-fn seal(record: &mut [u8]) {
+fn close(record: &mut [u8], seal: Seal) {
     let length = u32::try_from(record.len() - 8).expect("records are at most 32 MiB");
     record[0..4].copy_from_slice(&length.to_le_bytes());
-    let head_crc = head_crc(record, directory_len(record));
+    let head_crc = seal.head_crc(record);
     record[HEAD_CRC_AT..HEAD_LEN].copy_from_slice(&head_crc.to_le_bytes());
-    let crc = crc32c::crc32c(&record[8..]);
+    if let Some(crc) = directory_crc(record) {
+        record[DIRECTORY_CRC_AT..DIRECTORY_CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+    let crc = seal.body_crc(record);
     record[4..8].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Bytes of the payload that the head's checksum covers: a group's directory.
-fn directory_len(record: &[u8]) -> usize {
+/// The checksum of a group's directory, which goes on from the head's. `None` if there is none.
+fn directory_crc(record: &[u8]) -> Option<u32> {
     if record[KIND_AT] != Kind::Group as u8 {
-        return 0;
+        return None;
     }
-    let count = Reader(&record[HEAD_LEN..]).u32().unwrap_or(0) as usize;
-    count.saturating_mul(DIRECTORY_ENTRY_LEN).saturating_add(8).min(record.len() - HEAD_LEN)
-}
-
-fn head_crc(record: &[u8], directory_len: usize) -> u32 {
-    let crc = crc32c::crc32c(&record[0..4]);
-    let crc = crc32c::crc32c_append(crc, &record[8..HEAD_CRC_AT]);
-    crc32c::crc32c_append(crc, &record[HEAD_LEN..HEAD_LEN + directory_len])
+    let count = Reader(&record[HEAD_LEN..]).u32()? as usize;
+    let end = count.checked_mul(DIRECTORY_ENTRY_LEN)?.checked_add(DIRECTORY_AT)?;
+    let crc = crc32c::crc32c_append(Reader(&record[HEAD_CRC_AT..]).u32()?, &record[HEAD_LEN..DIRECTORY_CRC_AT]);
+    Some(crc32c::crc32c_append(crc, record.get(DIRECTORY_AT..end)?))
 }
 
 /// Writes a whole flush record.
-pub(super) fn put_flush(out: &mut BytesMut, lsn: u64, generation: u64, durable_lsn: u64) {
-    let start = begin(out, lsn, generation, Kind::Flush);
+pub(super) fn put_flush(out: &mut BytesMut, lsn: u64, seal: Seal, durable_lsn: u64) {
+    let start = begin(out, lsn, seal, Kind::Flush);
     out.put_u64_le(durable_lsn);
-    finish(out, start);
+    finish(out, start, seal);
 }
 
 /// Sets `durable_lsn` in the flush record that `bytes` begin with.
-pub(super) fn patch_flush(bytes: &mut [u8], durable_lsn: u64) {
+pub(super) fn patch_flush(bytes: &mut [u8], seal: Seal, durable_lsn: u64) {
     let record = &mut bytes[..FLUSH_LEN];
     record[HEAD_LEN..].copy_from_slice(&durable_lsn.to_le_bytes());
-    seal(record);
+    close(record, seal);
 }
 
 /// Writes a whole group record; gives where each batch begins, counted from the record's start.
-pub(super) fn put_group(out: &mut BytesMut, lsn: u64, generation: u64, group: &AtomicGroup) -> Vec<usize> {
-    let start = begin(out, lsn, generation, Kind::Group);
+pub(super) fn put_group(out: &mut BytesMut, lsn: u64, seal: Seal, group: &AtomicGroup) -> Vec<usize> {
+    let start = begin(out, lsn, seal, Kind::Group);
     out.put_u32_le(u32::try_from(group.0.len()).expect("a group of 32 MiB has fewer batches"));
-    out.put_u32_le(0);
+    out.put_u32_le(0); // the directory's checksum
     for append in &group.0 {
         codec::put_partition(out, append.partition);
         out.put_u32_le(u32::try_from(append.batch.len()).expect("a batch is smaller than its record"));
@@ -124,7 +156,7 @@ pub(super) fn put_group(out: &mut BytesMut, lsn: u64, generation: u64, group: &A
         at.push(out.len() - start);
         out.put_slice(&append.batch);
     }
-    finish(out, start);
+    finish(out, start, seal);
     at
 }
 
@@ -236,7 +268,7 @@ fn parse_directory(payload: &[u8]) -> Option<(Vec<(PartitionKey, usize)>, usize)
     }
     let entry = |_| Some((r.partition()?, r.u32()? as usize));
     let directory = (0..count).map(entry).collect::<Option<Vec<_>>>()?;
-    Some((directory, HEAD_LEN + 8 + count * DIRECTORY_ENTRY_LEN))
+    Some((directory, DIRECTORY_AT + count * DIRECTORY_ENTRY_LEN))
 }
 
 /// A record that was found whole.
@@ -249,23 +281,37 @@ pub(super) struct Record {
     pub size: usize,
 }
 
-/// The first fields of whatever lies at a place; nothing is verified yet.
-#[derive(Debug, Clone, Copy)]
+/// The first fields of whatever lies at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     /// Bytes without padding.
     pub len: usize,
     pub lsn: u64,
     pub generation: u64,
+    stored_crc: u32,
 }
 
 impl Head {
-    /// Reads the fields; `None` if the length cannot be a record's.
+    /// Reads the fields, verifying nothing; `None` if the length or the number cannot be a record's.
     pub(super) fn peek(bytes: &[u8], max_len: usize) -> Option<Head> {
         let mut r = Reader(bytes.get(..HEAD_LEN)?);
         let len = (r.u32()? as usize).checked_add(8)?;
         r.u32()?;
-        let head = Head { len, lsn: r.u64()?, generation: r.u64()? };
-        (HEAD_LEN..=max_len).contains(&len).then_some(head)
+        let (lsn, generation) = (r.u64()?, r.u64()?);
+        r.u32()?;
+        let head = Head { len, lsn, generation, stored_crc: r.u32()? };
+        let possible = (HEAD_LEN..=max_len).contains(&len) && lsn > 0 && lsn < u64::MAX;
+        possible.then_some(head)
+    }
+
+    /// Whether the checksum over the fields is right. `bytes` are those that were peeked into.
+    pub(super) fn is_sealed(&self, bytes: &[u8], seal: Seal) -> bool {
+        self.stored_crc == seal.head_crc(bytes)
+    }
+
+    /// Bytes with padding.
+    pub(super) fn size(&self) -> usize {
+        self.len.next_multiple_of(ALIGN)
     }
 }
 
@@ -279,19 +325,17 @@ pub(super) enum Parsed {
 }
 
 /// Reads the record that fills `bytes` (without padding, as long as its head says).
-pub(super) fn parse(bytes: &Bytes, check_crc: bool) -> Parsed {
+pub(super) fn parse(bytes: &Bytes, seal: Seal, check_crc: bool) -> Parsed {
     let Some(head) = Head::peek(bytes, bytes.len()).filter(|h| h.len == bytes.len()) else { return Parsed::Invalid };
-    if check_crc && Reader(&bytes[4..]).u32() != Some(crc32c::crc32c(&bytes[8..])) {
+    let sealed = || head.is_sealed(bytes, seal) && Reader(&bytes[4..]).u32() == Some(seal.body_crc(bytes));
+    if check_crc && !sealed() {
         return Parsed::Invalid;
     }
     let kind = bytes[KIND_AT];
     match Kind::from_byte(kind).and_then(|kind| Body::parse(kind, bytes)) {
-        Some(body) => Parsed::Valid(Record {
-            lsn: head.lsn,
-            generation: head.generation,
-            body,
-            size: bytes.len().next_multiple_of(ALIGN),
-        }),
+        // Nothing can be known to be durable that was written later.
+        Some(Body::Flush { durable_lsn }) if durable_lsn >= head.lsn => Parsed::Invalid,
+        Some(body) => Parsed::Valid(Record { lsn: head.lsn, generation: head.generation, body, size: head.size() }),
         None if check_crc => Parsed::Unknown(kind),
         None => Parsed::Invalid,
     }
@@ -306,19 +350,21 @@ pub(super) struct Legible {
     pub size: usize,
 }
 
-/// Reads the head alone of a record whose own checksum has failed.
-pub(super) fn parse_head(bytes: &Bytes) -> Option<Legible> {
-    let directory_len = directory_len(bytes);
-    let stored = Reader(&bytes[HEAD_CRC_AT..HEAD_LEN]).u32()?;
-    if stored != head_crc(bytes, directory_len) {
-        return None;
-    }
+/// Reads head and directory alone of a record whose own checksum has failed.
+pub(super) fn parse_head(bytes: &Bytes, seal: Seal) -> Option<Legible> {
+    let head = Head::peek(bytes, bytes.len()).filter(|h| h.is_sealed(bytes, seal))?;
     let kind = Kind::from_byte(bytes[KIND_AT])?;
     let partitions = match kind {
-        Kind::Group => parse_directory(&bytes[HEAD_LEN..])?.0.into_iter().map(|(key, _)| key).collect(),
+        Kind::Group => {
+            let stored = Reader(bytes.get(DIRECTORY_CRC_AT..)?).u32()?;
+            if directory_crc(bytes)? != stored {
+                return None;
+            }
+            parse_directory(&bytes[HEAD_LEN..])?.0.into_iter().map(|(key, _)| key).collect()
+        }
         _ => Vec::new(),
     };
-    Some(Legible { kind, partitions, size: bytes.len().next_multiple_of(ALIGN) })
+    Some(Legible { kind, partitions, size: head.size() })
 }
 
 #[cfg(test)]

@@ -92,7 +92,8 @@ pub(super) fn open(disk: &dyn Disk, options: &Arc<LocalOptions>) -> Result<Recov
     // The newest whose packs can all be indexed, else the newest.
     let whole = |c: &Candidate| c.packs.iter().all(|(_, index)| index.is_some());
     let chosen = candidates.iter().position(whole).unwrap_or(0);
-    let files = find_log_files(disk)?;
+    let incarnations = candidates.iter().map(|c| c.head.incarnation).collect();
+    let files = find_log_files(disk, incarnations)?;
     assemble(disk, options, candidates, chosen, &found, files)
 }
 
@@ -222,9 +223,10 @@ struct LogDir {
     next_slot: u64,
 }
 
-fn find_log_files(disk: &dyn Disk) -> Result<LogDir, OpenError> {
+fn find_log_files(disk: &dyn Disk, mut incarnations: BTreeSet<u64>) -> Result<LogDir, OpenError> {
     let doing = "reading a log file's header";
     let mut dir = LogDir { used: BTreeMap::new(), blank: Vec::new(), next_slot: 1 };
+    let mut headless = Vec::new();
     for name in list(disk, LOG_DIR)? {
         let Some(slot) = slot_of(&name) else { continue };
         dir.next_slot = dir.next_slot.max(slot + 1);
@@ -235,22 +237,29 @@ fn find_log_files(disk: &dyn Disk) -> Result<LogDir, OpenError> {
             Err(error) if is_unreadable(&error) => Bytes::from_static(&[0xff]),
             read => read.map_err(io_error(doing))?,
         };
-        let found = match FileHeader::decode(&head) {
+        match FileHeader::decode(&head) {
             HeaderFound::NewerFormat(found) => return Err(OpenError::NewerFormat { found }),
-            HeaderFound::Valid(header) => Some(header),
-            HeaderFound::Blank | HeaderFound::Damaged => match guess_header(disk, file, len) {
-                Err(error) if is_unreadable(&error) => None,
-                guessed => guessed.map_err(io_error(doing))?,
-            },
+            HeaderFound::Valid(header) => {
+                incarnations.insert(header.incarnation);
+                dir.used.insert(header.generation, FoundFile { slot, file, len, header });
+            }
+            HeaderFound::Blank | HeaderFound::Damaged => {
+                headless.push((slot, file, len, head.iter().all(|b| *b == 0)));
+            }
+        }
+    }
+    for (slot, file, len, blank) in headless {
+        let guessed = match guess_header(disk, file, len, &incarnations) {
+            Err(error) if is_unreadable(&error) => None,
+            guessed => guessed.map_err(io_error(doing))?,
         };
-        let blank = head.iter().all(|b| *b == 0);
-        match found {
+        match guessed {
             Some(header) => {
                 dir.used.insert(header.generation, FoundFile { slot, file, len, header });
             }
             None if blank => dir.blank.push((slot, file, len)),
             None => {
-                tracing::error!(name, "a log file's header and first record are damaged; the file is left alone");
+                tracing::error!(slot, "a log file's header and first record are damaged; the file is left alone");
                 disk.close(file);
             }
         }
@@ -258,22 +267,27 @@ fn find_log_files(disk: &dyn Disk) -> Result<LogDir, OpenError> {
     Ok(dir)
 }
 
-/// The header of a file that has none but begins with a valid record: both copies have rotted.
-fn guess_header(disk: &dyn Disk, file: FileId, len: u64) -> io::Result<Option<FileHeader>> {
-    use super::record::{self, HEAD_LEN, Head as RecordHead, Parsed};
+/// The header of a file that has none but begins with a valid record of a known life: both copies have rotted.
+fn guess_header(
+    disk: &dyn Disk,
+    file: FileId,
+    len: u64,
+    incarnations: &BTreeSet<u64>,
+) -> io::Result<Option<FileHeader>> {
+    use super::record::{self, HEAD_LEN, Head as RecordHead, Parsed, Seal};
     if len < FIRST_RECORD_AT + HEAD_LEN as u64 {
         return Ok(None);
     }
     let room = usize::try_from(len - FIRST_RECORD_AT).unwrap_or(usize::MAX);
     let Some(head) = RecordHead::peek(&disk.read_at(file, FIRST_RECORD_AT, HEAD_LEN)?, room) else { return Ok(None) };
-    match record::parse(&disk.read_at(file, FIRST_RECORD_AT, head.len)?, true) {
-        Parsed::Valid(record) => {
-            tracing::error!(generation = record.generation, "a log file's header has rotted");
-            let (generation, first_lsn) = (record.generation, record.lsn);
-            Ok(Some(FileHeader { generation, first_lsn, durable_lsn: 0, capacity: len, incarnation: 0 }))
-        }
-        Parsed::Unknown(_) | Parsed::Invalid => Ok(None),
-    }
+    let bytes = disk.read_at(file, FIRST_RECORD_AT, head.len)?;
+    let (generation, first_lsn) = (head.generation, head.lsn);
+    let made_it = |i: &&u64| matches!(record::parse(&bytes, Seal::new(**i, generation), true), Parsed::Valid(_));
+    Ok(incarnations.iter().find(made_it).map(|incarnation| {
+        tracing::error!(generation, "a log file's header has rotted");
+        let incarnation = *incarnation;
+        FileHeader { generation, first_lsn, durable_lsn: 0, capacity: len, incarnation, filled: false }
+    }))
 }
 
 fn assemble(
@@ -323,7 +337,7 @@ fn assemble(
     if !planted(options, PlantedBug::TailExposedBeforeRewrite) {
         summary.tail_bytes_rewritten = rewrite_tail(disk, &replay, &log.used)?;
     }
-    let Replay { fold, at, next_lsn, .. } = replay;
+    let Replay { mut fold, at, next_lsn, .. } = replay;
     let quarantined = fold.partitions().filter_map(|(key, p)| Some((key, p.quarantined.clone()?)));
     summary.quarantined = quarantined.collect();
     let (mut garbage, greatest_pack) = sweep_packs(disk, &packs)?;
@@ -336,6 +350,9 @@ fn assemble(
     let next_pack = packs.keys().copied().chain(retained.iter().flat_map(|r| r.packs.iter().copied()));
     let next_pack = next_pack.max().unwrap_or(0).max(greatest_pack) + 1;
     let checkpointer = Checkpointer::new(last_number + 1, next_pack);
+    if summary.metadata_damaged {
+        fold.meta.skip_ids();
+    }
     let mut lane = build_lane(options, fold, (at, next_lsn, head.next_generation), log, retained, packs);
     reuse_retired(&mut lane);
     if !summary.clean {
@@ -429,13 +446,15 @@ fn build_lane(
 ) -> Lane {
     let next_generation = log.used.keys().last().map_or(0, |greatest| greatest + 1).max(least_generation);
     let ready = log.blank.iter().filter(|(_, _, len)| usable(options, *len));
-    let ready = ready.map(|(slot, file, size)| ReadySlot { slot: *slot, file: *file, size: *size }).collect();
+    let ready =
+        ready.map(|(slot, file, size)| ReadySlot { slot: *slot, file: *file, size: *size, filled: true }).collect();
     let mut writer = Writer::new(at, next_generation, log.next_slot, ready);
     let file =
         |found: &FoundFile| LogFile { slot: found.slot, file: found.file, header: found.header, size: found.len };
     let files: BTreeMap<u64, Arc<LogFile>> = log.used.iter().map(|(g, found)| (*g, Arc::new(file(found)))).collect();
     if planted(options, PlantedBug::AppendBehindCut) {
         writer.capacity = files.get(&at.generation).map_or(0, |f| f.header.capacity);
+        writer.seal = files.get(&at.generation).map_or(writer.seal, |f| f.header.seal());
     }
     let mut lane = Lane {
         options: options.clone(),
@@ -471,7 +490,8 @@ fn reuse_retired(lane: &mut Lane) {
             return;
         };
         let log = lane.retiring.swap_remove(at);
-        lane.writer.ready.push(ReadySlot { slot: log.slot, file: log.file, size: log.size });
+        let filled = log.header.filled;
+        lane.writer.ready.push(ReadySlot { slot: log.slot, file: log.file, size: log.size, filled });
     }
 }
 

@@ -92,7 +92,8 @@ impl Background {
         if let Some(at) = lane.retiring.iter().position(|f| Arc::strong_count(f) == 1) {
             let log = lane.retiring.swap_remove(at);
             if log.size == lane.options.log_file_bytes && lane.writer.ready.len() <= lane.options.ready_files {
-                lane.writer.ready.push(ReadySlot { slot: log.slot, file: log.file, size: log.size });
+                let filled = log.header.filled;
+                lane.writer.ready.push(ReadySlot { slot: log.slot, file: log.file, size: log.size, filled });
             } else {
                 self.garbage.extend([DiskOp::Close(log.file), DiskOp::Remove(slot_path(log.slot))]);
             }
@@ -203,7 +204,7 @@ impl Background {
                 Fill::SyncDir { file }
             }
             (Fill::Sync { file } | Fill::SyncDir { file }, Ok(_)) => {
-                return lane.writer.ready.push(ReadySlot { slot, file, size });
+                return lane.writer.ready.push(ReadySlot { slot, file, size, filled: true });
             }
             (Fill::Create, Ok(output)) => unreachable!("making a file does not give {output:?}"),
         };

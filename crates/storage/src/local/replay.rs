@@ -2,8 +2,9 @@
 //!
 //! The rules, in order, where record n is not valid at its place in generation g:
 //! 1. The lowest generation above g that begins with a valid record n goes on: the file was full, or a recovery cut it here.
-//! 2. If no valid record behind says that n was durable, this is the end: a torn tail that nobody was told of.
-//! 3. Otherwise acknowledged data has rotted. What lies behind is kept. If the record's head is legible, its partitions are
+//! 2. If no valid record and no later header behind says that n was durable, and nothing of the file was taken away, this is the
+//!    end: a torn tail that nobody was told of.
+//! 3. Otherwise acknowledged data has rotted, or is gone. What lies behind is kept. If the record's head is legible, its partitions are
 //!    quarantined; if not, all are for which no later record proves that they end where they seemed to.
 //!
 //! Deliberately not here: making the recovered tail durable (`recovery.rs`).
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use bytes::Bytes;
-use pagemark_wire::types::{LeaderEpoch, PartitionKey};
+use pagemark_wire::types::PartitionKey;
 
 use super::fold::{self, Fold};
 use super::index::{BatchEntry, Home};
@@ -37,6 +38,12 @@ impl From<io::Error> for ReplayError {
         ReplayError::Io(error)
     }
 }
+
+/// How far sequence numbers jump where unknown many records are gone: none is given twice, and the next start sees the gap.
+const SKIPPED_LSNS: u64 = 1_000_000_000;
+
+/// A place that no file has, like that of an empty directory's checkpoint.
+const NOWHERE: Position = Position { generation: 0, offset: FIRST_RECORD_AT };
 
 /// A record that is not known to be durable.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +94,7 @@ impl<'a> Replay<'a> {
             fold,
             at,
             next_lsn,
-            durable_lsn: next_lsn - 1,
+            durable_lsn: next_lsn.saturating_sub(1),
             tail: Vec::new(),
             records: 0,
             changes: 0,
@@ -149,7 +156,10 @@ impl<'a> Replay<'a> {
             }
             Body::LeaderEpochs(entries) => {
                 for (key, epoch) in entries {
-                    let Ok(partition) = self.fold.partition_mut(key) else { continue };
+                    let Ok(partition) = self.fold.partition_mut(key) else {
+                        self.topic_is_lost(key);
+                        continue;
+                    };
                     if epoch.start == partition.log_end {
                         self.suspects.remove(&key);
                     }
@@ -161,18 +171,13 @@ impl<'a> Replay<'a> {
 
     fn known_durable(&mut self, durable_lsn: u64) {
         // Never beyond what was read: a damaged log must not make its unread part look durable.
-        self.durable_lsn = self.durable_lsn.max(durable_lsn.min(self.next_lsn - 1));
+        self.durable_lsn = self.durable_lsn.max(durable_lsn.min(self.next_lsn.saturating_sub(1)));
         let durable_lsn = self.durable_lsn;
         self.tail.retain(|piece| piece.lsn > durable_lsn);
     }
 
     fn take_batch(&mut self, key: PartitionKey, batch: &Bytes, lsn: u64, home: Home) {
-        if self.fold.partition(key).is_err() {
-            // Only if the record that made the topic is lost.
-            self.fold.create(key.topic, key.partition.0 as u32 + 1, LeaderEpoch(0));
-            self.suspects.insert(key);
-        }
-        let Ok(partition) = self.fold.partition_mut(key) else { return };
+        let Ok(partition) = self.fold.partition_mut(key) else { return self.topic_is_lost(key) };
         let Some(header) = fold::whole_batch(batch) else {
             return partition.quarantine(key, "the log holds something that is not a batch");
         };
@@ -188,6 +193,13 @@ impl<'a> Replay<'a> {
             self.suspects.remove(&key);
         }
         partition.accept(&header, entry);
+    }
+
+    /// A record is of a partition that does not exist: that which made it is gone. Nothing is made up in its place.
+    fn topic_is_lost(&mut self, key: PartitionKey) {
+        if !std::mem::replace(&mut self.metadata_damaged, true) {
+            tracing::error!(partition = %key, "the log holds records of a partition whose creation has been lost");
+        }
     }
 
     /// Record `next_lsn` is not at its place. `false` if this is the end of the log.
@@ -206,11 +218,21 @@ impl<'a> Replay<'a> {
         // A file that was begun with this very record is where it would be, not behind the cut.
         let place =
             later.first().map_or(self.at, |generation| Position { generation: *generation, offset: FIRST_RECORD_AT });
-        if self.evidence(place)? < expected {
+        let cut_short = self.is_cut_short(place);
+        if self.evidence(place)? < expected && !cut_short {
             return Ok(false);
         }
         self.go_to(place.generation, place.offset);
-        self.step_over_damage()
+        self.step_over_damage(cut_short)
+    }
+
+    /// Whether the file that must hold a place is gone, or has lost its end. A checkpoint's position was durable with its file's
+    /// name, and a filled file had all its bytes before its header was written; so no crash leaves either behind. A file that was
+    /// only just begun may be of any length.
+    fn is_cut_short(&self, place: Position) -> bool {
+        let Some(found) = self.files.get(&place.generation) else { return place.generation != NOWHERE.generation };
+        let was_reached = place == self.at;
+        (was_reached && found.len < place.offset) || (found.header.filled && found.len < found.header.capacity)
     }
 
     /// The greatest sequence number that anything at or behind a place says to be durable.
@@ -224,14 +246,15 @@ impl<'a> Replay<'a> {
             let from = if *generation == place.generation { place.offset } else { FIRST_RECORD_AT };
             greatest = greatest.max(scan.greatest_durable(from)?);
             if *generation > self.at.generation {
-                greatest = greatest.max(found.header.durable_lsn);
+                // A file is begun only when everything in front of its first record is synced.
+                greatest = greatest.max(found.header.durable_lsn).max(found.header.first_lsn.saturating_sub(1));
             }
         }
         self.evidence = Some(greatest);
         Ok(greatest)
     }
 
-    fn step_over_damage(&mut self) -> Result<bool, ReplayError> {
+    fn step_over_damage(&mut self, cut_short: bool) -> Result<bool, ReplayError> {
         let (at, lsn) = (self.at, self.next_lsn);
         self.damaged_records += 1;
         let legible = self.scan.as_mut().map_or(Ok(None), |scan| scan.legible(at.offset, lsn))?;
@@ -244,8 +267,9 @@ impl<'a> Replay<'a> {
             );
             self.metadata_damaged |= !matches!(legible.kind, Kind::Group | Kind::Flush);
             for key in legible.partitions {
-                if let Ok(partition) = self.fold.partition_mut(key) {
-                    partition.quarantine(key, "acknowledged records have rotted in the log");
+                match self.fold.partition_mut(key) {
+                    Ok(partition) => partition.quarantine(key, "acknowledged records have rotted in the log"),
+                    Err(_) => self.topic_is_lost(key),
                 }
             }
             self.at.offset += legible.size as u64;
@@ -256,6 +280,7 @@ impl<'a> Replay<'a> {
         if let Some((to, record)) = &next
             && *to == (Position { generation: at.generation, offset: at.offset + super::record::FLUSH_LEN as u64 })
             && record.lsn == lsn + 1
+            && !cut_short
         {
             // Nothing but a flush record is so small, and it holds nothing.
             self.at = *to;
@@ -266,12 +291,16 @@ impl<'a> Replay<'a> {
             generation = at.generation,
             offset = at.offset,
             lsn,
-            "acknowledged log records have rotted illegibly"
+            cut_short,
+            "acknowledged log records have rotted illegibly, or a log file is missing or shorter than it was"
         );
         self.metadata_damaged = true;
         self.suspects.extend(self.fold.partitions().map(|(key, _)| key));
         let Some((to, record)) = next else {
-            self.next_lsn = self.evidence.unwrap_or(lsn) + 1;
+            self.next_lsn = self.evidence.unwrap_or(lsn).max(lsn).saturating_add(SKIPPED_LSNS);
+            if cut_short {
+                self.at = NOWHERE;
+            }
             return Ok(false);
         };
         self.next_lsn = record.lsn;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::log_file::{FIRST_RECORD_AT, FileHeader};
 use super::options::{LocalOptions, planted};
-use super::record::{self, ALIGN, Body, HEAD_LEN, Head, Legible, Parsed, Record};
+use super::record::{self, ALIGN, Body, HEAD_LEN, Head, Legible, Parsed, Record, Seal};
 use crate::disk::{Disk, FileId};
 use crate::planted::PlantedBug;
 
@@ -60,42 +60,58 @@ impl<'a> LogScan<'a> {
         Ok(Some(self.window.slice(from..from + length)))
     }
 
+    /// The head at a place, if it is one of this file and generation.
     fn head(&mut self, at: u64) -> io::Result<Option<Head>> {
         let room = usize::try_from(self.found.len.saturating_sub(at)).unwrap_or(usize::MAX);
-        Ok(self.bytes(at, HEAD_LEN)?.and_then(|bytes| Head::peek(&bytes, room)))
+        let Some(bytes) = self.bytes(at, HEAD_LEN)? else { return Ok(None) };
+        let head = Head::peek(&bytes, room);
+        let sealed = |head: &Head| !self.check_crc || head.is_sealed(&bytes, self.seal(head));
+        let placed = |head: &Head| !self.check_place || head.generation == self.found.header.generation;
+        Ok(head.filter(placed).filter(sealed))
+    }
+
+    /// What a record of this file is sealed with.
+    fn seal(&self, head: &Head) -> Seal {
+        Seal::new(self.found.header.incarnation, head.generation)
     }
 
     /// The record at a place, if it is the one with this sequence number and of this file's generation.
     pub(super) fn record(&mut self, at: u64, lsn: u64) -> io::Result<Parsed> {
-        let Some(head) = self.head(at)? else { return Ok(Parsed::Invalid) };
-        if self.check_place && (head.generation != self.found.header.generation || head.lsn != lsn) {
+        let Some(head) = self.head(at)?.filter(|h| h.lsn == lsn || !self.check_place) else {
             return Ok(Parsed::Invalid);
-        }
+        };
+        let seal = self.seal(&head);
         let bytes = self.bytes(at, head.len)?;
-        Ok(bytes.map_or(Parsed::Invalid, |bytes| record::parse(&bytes, self.check_crc)))
+        Ok(bytes.map_or(Parsed::Invalid, |bytes| record::parse(&bytes, seal, self.check_crc)))
     }
 
     /// What a damaged record at a place still says of itself.
     pub(super) fn legible(&mut self, at: u64, lsn: u64) -> io::Result<Option<Legible>> {
-        let Some(head) = self.head(at)? else { return Ok(None) };
-        if head.generation != self.found.header.generation || head.lsn != lsn {
-            return Ok(None);
-        }
-        Ok(self.bytes(at, head.len)?.and_then(|bytes| record::parse_head(&bytes)))
+        let seal = self.found.header.seal();
+        let Some(head) = self.head(at)?.filter(|h| h.lsn == lsn) else { return Ok(None) };
+        Ok(self.bytes(at, head.len)?.and_then(|bytes| record::parse_head(&bytes, seal)))
     }
 
     /// The first valid record at or behind a place with a sequence number above this one, and where it lies.
+    ///
+    /// Every eighth byte may begin one, but no more than a head is looked at unless that is sealed; and a record whose head is, is
+    /// stepped over as a whole. So this reads every byte about once, whatever clients have written.
     pub(super) fn next_valid(&mut self, from: u64, above_lsn: u64) -> io::Result<Option<(u64, Record)>> {
+        let (seal, generation) = (self.found.header.seal(), self.found.header.generation);
         let mut at = from.max(FIRST_RECORD_AT).next_multiple_of(ALIGN as u64);
-        while at + HEAD_LEN as u64 <= self.found.len {
-            let head = self.head(at)?.filter(|h| h.generation == self.found.header.generation && h.lsn > above_lsn);
-            if let Some(head) = head
+        while at.saturating_add(HEAD_LEN as u64) <= self.found.len {
+            let head = self.head(at)?.filter(|h| h.generation == generation);
+            let Some(head) = head else {
+                at += ALIGN as u64;
+                continue;
+            };
+            if head.lsn > above_lsn
                 && let Some(bytes) = self.bytes(at, head.len)?
-                && let Parsed::Valid(record) = record::parse(&bytes, true)
+                && let Parsed::Valid(record) = record::parse(&bytes, seal, true)
             {
                 return Ok(Some((at, record)));
             }
-            at += ALIGN as u64;
+            at += if self.check_crc { head.size() as u64 } else { ALIGN as u64 };
         }
         Ok(None)
     }

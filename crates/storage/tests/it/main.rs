@@ -5,6 +5,7 @@
 mod contract;
 mod crashes;
 mod damage;
+mod loss;
 mod memory_disk;
 mod threads;
 mod upkeep;

@@ -179,6 +179,21 @@ impl MemoryDisk {
         }
     }
 
+    /// Takes a file away, for good.
+    pub fn delete(&self, path: &str) {
+        let state = &mut *self.state();
+        state.names.remove(path).unwrap();
+        state.durable_names.remove(path);
+    }
+
+    /// Takes a file's end away, for good.
+    pub fn truncate(&self, path: &str, length: usize) {
+        let state = &mut *self.state();
+        let inode = &mut state.inodes[state.names[path]];
+        inode.live.truncate(length);
+        inode.durable.truncate(length);
+    }
+
     pub fn bytes(&self, path: &str) -> Vec<u8> {
         let state = self.state();
         state.inodes[state.names[path]].live.clone()
