@@ -301,26 +301,8 @@ fn assemble(
     let last_number = found.numbers.last().copied().unwrap_or(1);
     let mut summary = RecoverySummary::default();
     let retained = retained(&candidates);
-    let mut packs = BTreeMap::new();
-    let mut basis = None;
-    for (i, mut candidate) in candidates.into_iter().enumerate() {
-        if i == chosen {
-            restore_indexes(&mut candidate, options);
-        }
-        for (pack, _) in std::mem::take(&mut candidate.packs) {
-            match packs.entry(pack.reference.id) {
-                Entry::Vacant(vacant) => {
-                    vacant.insert(Arc::new(pack));
-                }
-                // Opened for the other checkpoint as well; once is enough.
-                Entry::Occupied(_) => disk.close(pack.file),
-            }
-        }
-        if i == chosen {
-            basis = Some(candidate);
-        }
-    }
-    let Candidate { head, fold, .. } = basis.expect("one of the candidates was chosen");
+    let (basis, packs) = open_basis(disk, options, candidates, chosen);
+    let Candidate { head, fold, .. } = basis;
     summary.fell_back = head.number != last_number;
     let mut replay = Replay::new(disk, options, &log.used, fold, head.position, head.next_lsn);
     replay.run().map_err(|error| match error {
@@ -362,6 +344,35 @@ fn assemble(
     let mut flusher = Flusher::default();
     flush_at_start(disk, &mut lane, &mut flusher)?;
     Ok(Recovered { lane, flusher, background: Background::new(checkpointer, garbage), summary })
+}
+
+/// The checkpoint that recovery begins with, its indexes restored, and the packs of all candidates, each opened once.
+fn open_basis(
+    disk: &dyn Disk,
+    options: &LocalOptions,
+    candidates: Vec<Candidate>,
+    chosen: usize,
+) -> (Candidate, BTreeMap<u64, Arc<PackFile>>) {
+    let mut packs = BTreeMap::new();
+    let mut basis = None;
+    for (i, mut candidate) in candidates.into_iter().enumerate() {
+        if i == chosen {
+            restore_indexes(&mut candidate, options);
+        }
+        for (pack, _) in std::mem::take(&mut candidate.packs) {
+            match packs.entry(pack.reference.id) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(Arc::new(pack));
+                }
+                // Opened for the other checkpoint as well; once is enough.
+                Entry::Occupied(_) => disk.close(pack.file),
+            }
+        }
+        if i == chosen {
+            basis = Some(candidate);
+        }
+    }
+    (basis.expect("one of the candidates was chosen"), packs)
 }
 
 /// Whether a blank file was filled to its end.
