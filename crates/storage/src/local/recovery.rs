@@ -218,7 +218,8 @@ fn read_checkpoint(disk: &dyn Disk, number: u64) -> Result<Option<Candidate>, Op
 /// What is in the log's directory.
 struct LogDir {
     used: BTreeMap<u64, FoundFile>,
-    /// Zero-filled and never used.
+    /// Zero-filled and never used. Whether that was synced is not known: a killed process leaves its last length in the cache, so
+    /// such a file proves nothing by being shorter later.
     blank: Vec<(u64, FileId, u64)>,
     next_slot: u64,
 }
@@ -458,7 +459,7 @@ fn build_lane(
     let next_generation = log.used.keys().last().map_or(0, |greatest| greatest + 1).max(least_generation);
     let ready = log.blank.iter().filter(|(_, _, len)| usable(options, *len));
     let ready =
-        ready.map(|(slot, file, size)| ReadySlot { slot: *slot, file: *file, size: *size, filled: true }).collect();
+        ready.map(|(slot, file, size)| ReadySlot { slot: *slot, file: *file, size: *size, filled: false }).collect();
     let mut writer = Writer::new(at, next_generation, log.next_slot, ready);
     let file =
         |found: &FoundFile| LogFile { slot: found.slot, file: found.file, header: found.header, size: found.len };
