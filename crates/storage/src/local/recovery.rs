@@ -218,15 +218,17 @@ fn read_checkpoint(disk: &dyn Disk, number: u64) -> Result<Option<Candidate>, Op
 /// What is in the log's directory.
 struct LogDir {
     used: BTreeMap<u64, FoundFile>,
-    /// Zero-filled and never used. Whether that was synced is not known: a killed process leaves its last length in the cache, so
-    /// such a file proves nothing by being shorter later.
+    /// Zero-filled and never used.
     blank: Vec<(u64, FileId, u64)>,
+    /// Whether the zeros are known to be on stable storage: a killed process leaves them in the cache, and a file whose zeros
+    /// may vanish proves nothing by being shorter later.
+    blank_synced: bool,
     next_slot: u64,
 }
 
 fn find_log_files(disk: &dyn Disk, mut incarnations: BTreeSet<u64>) -> Result<LogDir, OpenError> {
     let doing = "reading a log file's header";
-    let mut dir = LogDir { used: BTreeMap::new(), blank: Vec::new(), next_slot: 1 };
+    let mut dir = LogDir { used: BTreeMap::new(), blank: Vec::new(), blank_synced: false, next_slot: 1 };
     let mut headless = Vec::new();
     for name in list(disk, LOG_DIR)? {
         let Some(slot) = slot_of(&name) else { continue };
@@ -297,7 +299,7 @@ fn assemble(
     candidates: Vec<Candidate>,
     chosen: usize,
     found: &FoundCheckpoints,
-    log: LogDir,
+    mut log: LogDir,
 ) -> Result<Recovered, OpenError> {
     let last_number = found.numbers.last().copied().unwrap_or(1);
     let mut summary = RecoverySummary::default();
@@ -311,6 +313,7 @@ fn assemble(
         ReplayError::UnknownRecord(kind) => OpenError::UnknownRecord { kind },
     })?;
     prepare(disk, found)?;
+    log.blank_synced = log.blank.iter().all(|(_, file, _)| disk.sync_data(*file).is_ok());
     let later_file = log.used.range(head.next_generation..).next().is_some();
     summary.clean =
         head.clean && !summary.fell_back && replay.changes == 0 && replay.damaged_records == 0 && !later_file;
@@ -458,8 +461,8 @@ fn build_lane(
 ) -> Lane {
     let next_generation = log.used.keys().last().map_or(0, |greatest| greatest + 1).max(least_generation);
     let ready = log.blank.iter().filter(|(_, _, len)| usable(options, *len));
-    let ready =
-        ready.map(|(slot, file, size)| ReadySlot { slot: *slot, file: *file, size: *size, filled: false }).collect();
+    let filled = log.blank_synced;
+    let ready = ready.map(|(slot, file, size)| ReadySlot { slot: *slot, file: *file, size: *size, filled }).collect();
     let mut writer = Writer::new(at, next_generation, log.next_slot, ready);
     let file =
         |found: &FoundFile| LogFile { slot: found.slot, file: found.file, header: found.header, size: found.len };
