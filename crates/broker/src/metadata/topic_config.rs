@@ -49,7 +49,7 @@ pub const KNOWN_NAMES: [&str; 34] = [
 ];
 
 /// Most bytes that a batch may have and still fit into one log record with its frame.
-pub const MAX_MESSAGE_BYTES_LIMIT: i64 = 32 * 1024 * 1024 - 4096;
+pub const MAX_MESSAGE_BYTES_LIMIT: i64 = settings::MESSAGE_LIMIT_BYTES;
 
 /// What of a topic's configuration decides about a produced batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

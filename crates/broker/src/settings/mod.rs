@@ -25,7 +25,7 @@ pub use memory::quarter_of_memory_bytes;
 pub use names::{Known, environment_name, lookup, nearest};
 pub use sources::own_environment;
 pub(crate) use table::OFFSETS_PARTITIONS_LIMIT;
-pub use table::{KEYS, Settings};
+pub use table::{KEYS, MESSAGE_LIMIT_BYTES, Settings};
 pub use value::{Allowed, KeySpec, TimestampType};
 
 /// Where the settings come from. What is later in this list wins.

@@ -16,7 +16,7 @@ const INT_MAX: i64 = i32::MAX as i64;
 const COUNT: Allowed = Allowed::Whole { min: 1, max: INT_MAX, unit: "" };
 
 /// The largest `message.max.bytes`: a batch and its frame must fit in a log record of 32 MiB.
-const MESSAGE_LIMIT_BYTES: i64 = 32 * 1024 * 1024 - 4096;
+pub const MESSAGE_LIMIT_BYTES: i64 = 32 * 1024 * 1024 - 4096;
 
 /// The most partitions of `__consumer_offsets`: each is a shard of its own, with a number below those of ordinary partitions.
 pub(crate) const OFFSETS_PARTITIONS_LIMIT: i64 = 10_000;
