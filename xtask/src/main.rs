@@ -6,6 +6,7 @@
 
 mod admin;
 mod broker;
+mod golden;
 mod kcat;
 mod kills;
 mod python;
@@ -36,6 +37,7 @@ enum Command {
     Story(story::Args),
     Kills(kills::Args),
     SettingsDocs(settings_docs::Args),
+    Golden(golden::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Story(args) => story::run(&args),
         Command::Kills(args) => kills::run(&args),
         Command::SettingsDocs(args) => settings_docs::run(&args),
+        Command::Golden(args) => golden::run(&args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -37,7 +37,7 @@ fn every_schema_is_kafkas_own() {
         let mut parts = line.splitn(3, ' ');
         let mut next = || parts.next().expect("name, version, schema");
         let (name, version, schema) = (next(), next().parse::<i16>().expect("a version"), next());
-        let info = Api::ALL.iter().find(|info| info.name == name).expect("a served API");
+        let Some(info) = Api::ALL.iter().find(|info| info.name == name) else { continue };
         if info.serves(version) {
             let ours = describe_fields(request(info.api), version, info.is_flexible(version));
             assert_eq!(ours, schema, "{name} {version}");

@@ -1,7 +1,9 @@
 //! The formats from outside: golden files of Apache Kafka's own encoder, and hostile bytes.
 
 mod batches;
+mod bodies;
 mod golden;
+mod names;
 mod properties;
 mod requests;
 mod support;

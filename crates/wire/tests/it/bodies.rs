@@ -1,0 +1,176 @@
+//! Every request and response in every version, held against the bytes of Apache Kafka's own classes.
+//!
+//! `Golden.java` in tests/golden made the bytes and says what is in them. Each test names what is missing, and the command.
+
+use std::fmt::Debug;
+
+use bytes::{Bytes, BytesMut};
+use pagemark_wire::api::{Api, ApiInfo};
+use pagemark_wire::frame::encode_response;
+use pagemark_wire::messages::{Decodable, Decoded, Encodable, decode, decode_response};
+use pagemark_wire::{guard, with_message_types};
+
+use crate::golden::unhex;
+use crate::names::{is_of_its_name, is_value_of, leaves};
+
+const REQUESTS: &str = include_str!("../golden/requests.txt");
+const RESPONSES: &str = include_str!("../golden/responses.txt");
+const KAFKAS_APIS: &str = include_str!("../golden/apis.txt");
+
+/// One body from the files.
+#[derive(Debug, Clone)]
+pub struct Golden {
+    pub info: &'static ApiInfo,
+    pub version: i16,
+    pub variant: &'static str,
+    pub body: Bytes,
+}
+
+impl Golden {
+    pub fn name(&self) -> String {
+        format!("{} {} {}", self.info.name, self.version, self.variant)
+    }
+}
+
+/// The requests that are served.
+pub fn requests() -> Vec<Golden> {
+    served(REQUESTS)
+}
+
+/// The responses to them.
+pub fn responses() -> Vec<Golden> {
+    served(RESPONSES)
+}
+
+fn served(text: &'static str) -> Vec<Golden> {
+    let mut all = Vec::new();
+    for line in text.lines() {
+        let [name, versions, variant, hex] = parts(line);
+        let Some(info) = Api::ALL.iter().find(|info| info.name == name) else { continue };
+        let (first, last) = versions.split_once('-').unwrap_or((versions, versions));
+        let body = if hex == "-" { Bytes::new() } else { unhex(hex) };
+        let versions = first.parse::<i16>().expect("a version")..=last.parse().expect("a version");
+        all.extend(versions.filter(|v| info.serves(*v)).map(|version| Golden {
+            info,
+            version,
+            variant,
+            body: body.clone(),
+        }));
+    }
+    all
+}
+
+fn parts<const N: usize>(line: &'static str) -> [&'static str; N] {
+    line.split(' ').collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!("{N} parts: {line}"))
+}
+
+#[test]
+fn every_version_in_our_table_has_golden_bytes_both_ways_q_80() {
+    let mut missing = Vec::new();
+    for (direction, golden) in [("request", requests()), ("response", responses())] {
+        for info in Api::ALL {
+            for version in info.lowest..=info.highest {
+                for variant in ["full", "null", "empty", "default", "tagged"] {
+                    let is_there = golden.iter().any(|g| (g.info, g.version, g.variant) == (info, version, variant));
+                    if is_there != (variant != "tagged" || info.is_flexible(version)) {
+                        missing.push(format!("{} {version} {variant} {direction}", info.name));
+                    }
+                }
+            }
+        }
+    }
+    let advice = "name the API in tests/golden/Golden.java, then: cargo xtask golden";
+    assert!(missing.is_empty(), "no golden bytes for {missing:#?}; {advice}");
+}
+
+#[test]
+fn our_ranges_lie_within_kafkas_p_21c() {
+    for info in Api::ALL {
+        let kafkas = KAFKAS_APIS.lines().map(parts::<4>).find(|line| line[0] == info.key.to_string());
+        let [_, name, lowest, highest] = kafkas.unwrap_or_else(|| panic!("Kafka has no API {}", info.key));
+        assert_eq!(name, info.name);
+        let range = lowest.parse::<i16>().expect("a version")..=highest.parse().expect("a version");
+        assert!(range.contains(&info.advertised_lowest), "{name}: Kafka begins at {lowest}");
+        assert!(range.contains(&info.highest), "{name}: Kafka ends at {highest}");
+    }
+}
+
+/// Reads a request as the broker does; gives it as text, and encoded again.
+fn through<Q: Decodable + Encodable + Debug>(golden: &Golden) -> (String, Bytes) {
+    let Golden { info, version, body, .. } = golden;
+    let shape = guard::check(info.api, *version, body).unwrap_or_else(|e| panic!("{}: {e}", golden.name()));
+    assert_eq!(shape.body_len, body.len(), "{}", golden.name());
+    let decoded = decode::<Q>(info.api, *version, body.clone()).unwrap_or_else(|e| panic!("{}: {e}", golden.name()));
+    let Decoded { message, trailing_bytes } = decoded;
+    assert_eq!(trailing_bytes, 0, "{}", golden.name());
+    let mut again = BytesMut::new();
+    message.encode(&mut again, *version).unwrap_or_else(|e| panic!("{}: {e}", golden.name()));
+    (format!("{message:?}"), again.freeze())
+}
+
+/// Reads a response as a client does; gives it as text, and encoded again as the broker does, without the header.
+fn answered<A: Decodable + Encodable + Debug>(golden: &Golden) -> (String, Bytes) {
+    let Golden { info, version, body, .. } = golden;
+    let message = decode_response::<A>(*version, body.clone()).unwrap_or_else(|e| panic!("{}: {e}", golden.name()));
+    let frame = encode_response(info.api, *version, 1, &message).unwrap_or_else(|e| panic!("{}: {e}", golden.name()));
+    let header = if info.has_response_header_tags(*version) { 9 } else { 8 };
+    (format!("{message:?}"), frame.slice(header..))
+}
+
+fn names_are_right(golden: &Golden, text: &str) {
+    let leaves = leaves(text);
+    for (name, leaf) in &leaves {
+        assert!(is_of_its_name(name, leaf), "{}: {name} is {leaf:?}", golden.name());
+    }
+    let has_values = golden.variant != "full" || leaves.iter().any(|(name, leaf)| is_value_of(name, leaf));
+    assert!(has_values || golden.body.len() <= 1, "{}: no value at all in {text}", golden.name());
+}
+
+#[test]
+fn kafkas_requests_arrive_field_by_field_and_encode_to_the_same_bytes_q_80_q_81() {
+    for golden in requests() {
+        let (text, again) = with_message_types!(golden.info.api, |Q, A| through::<Q>(&golden));
+        assert_eq!(again, golden.body, "{}: {text}", golden.name());
+        if matches!(golden.variant, "full" | "null" | "tagged") {
+            names_are_right(&golden, &text);
+        }
+    }
+}
+
+#[test]
+fn our_responses_are_kafkas_bytes_field_by_field_q_80_q_81() {
+    for golden in responses() {
+        let (text, again) = with_message_types!(golden.info.api, |Q, A| answered::<A>(&golden));
+        assert_eq!(again, golden.body, "{}: {text}", golden.name());
+        if matches!(golden.variant, "full" | "null" | "tagged") {
+            names_are_right(&golden, &text);
+        }
+    }
+}
+
+fn default_body<M: Default + Encodable>(version: i16) -> Bytes {
+    let mut bytes = BytesMut::new();
+    M::default().encode(&mut bytes, version).expect("a default can be encoded");
+    bytes.freeze()
+}
+
+#[test]
+fn what_nobody_set_is_kafkas_default_q_81() {
+    let defaults = |golden: &Golden| golden.variant == "default";
+    for Golden { info, version, body, .. } in requests().into_iter().filter(defaults) {
+        assert_eq!(
+            with_message_types!(info.api, |Q, A| default_body::<Q>(version)),
+            body,
+            "{} {version} request",
+            info.name
+        );
+    }
+    for Golden { info, version, body, .. } in responses().into_iter().filter(defaults) {
+        assert_eq!(
+            with_message_types!(info.api, |Q, A| default_body::<A>(version)),
+            body,
+            "{} {version} response",
+            info.name
+        );
+    }
+}
