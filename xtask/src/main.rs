@@ -6,6 +6,7 @@
 
 mod admin;
 mod broker;
+mod compatibility;
 mod golden;
 mod kcat;
 mod kills;
@@ -38,6 +39,7 @@ enum Command {
     Kills(kills::Args),
     SettingsDocs(settings_docs::Args),
     Golden(golden::Args),
+    Compatibility(compatibility::Args),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Kills(args) => kills::run(&args),
         Command::SettingsDocs(args) => settings_docs::run(&args),
         Command::Golden(args) => golden::run(&args),
+        Command::Compatibility(args) => compatibility::run(&args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -35,7 +35,8 @@ pub fn run(_: &Args) -> Result<bool> {
     Ok(broken.is_empty())
 }
 
-fn tracked_files() -> Result<Vec<String>> {
+/// Every file of the repository.
+pub fn tracked_files() -> Result<Vec<String>> {
     let output = Command::new("git").args(["ls-files"]).current_dir(workspace::root()).output();
     let output = output.context("git cannot be run")?;
     ensure!(output.status.success(), "git ls-files failed: this is no clone of the repository");
