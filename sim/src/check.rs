@@ -17,7 +17,7 @@ use pagemark_wire::records::BatchHeader;
 use pagemark_wire::types::{Offset, PartitionKey, TopicId};
 
 use crate::observe::{Observed, ObservedPartition};
-use crate::oracle::{Change, Model, View};
+use crate::oracle::{Change, Model, View, batches_below};
 
 /// In which way a promise was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,20 +101,20 @@ pub fn check(view: &View<'_>, seen: &Observed) -> Result<usize, Violation> {
         }
         check_shape(*key, partition)?;
     }
-    let prefix = find_prefix(view, seen).ok_or_else(|| diagnose(view, seen))?;
+    let (prefix, model) = find_prefix(view, seen).ok_or_else(|| diagnose(view, seen))?;
     for (key, partition) in &seen.partitions {
-        check_producers(*key, partition)?;
+        check_producers(*key, partition, model.log(*key))?;
         check_epochs(view, *key, partition, prefix)?;
     }
     Ok(prefix)
 }
 
-/// The prefix that makes exactly this state, if there is one.
-fn find_prefix(view: &View<'_>, seen: &Observed) -> Option<usize> {
+/// The prefix that makes exactly this state, if there is one, and what it makes.
+fn find_prefix(view: &View<'_>, seen: &Observed) -> Option<(usize, Model)> {
     let mut model = view.model(view.required());
     for prefix in view.required()..=view.alive.len() {
         if equals(&model, seen) {
-            return Some(prefix);
+            return Some((prefix, model));
         }
         if prefix < view.alive.len() {
             model.apply(view.unit(prefix));
@@ -124,13 +124,15 @@ fn find_prefix(view: &View<'_>, seen: &Observed) -> Option<usize> {
 }
 
 fn equals(model: &Model, seen: &Observed) -> bool {
-    let none = Vec::new();
     equal_facts(model, seen)
         && seen.topics == model.topics
         && seen.partitions.iter().all(|(key, partition)| {
-            let expected = model.logs.get(key).unwrap_or(&none);
+            let (start, expected) = (model.start(*key), model.log(*key));
+            let expected = &expected[batches_below(expected, start)..];
             // Newest first: two logs that differ mostly differ there.
-            partition.batches.len() == expected.len() && partition.batches.iter().rev().eq(expected.iter().rev())
+            partition.log_start == start
+                && partition.batches.len() == expected.len()
+                && partition.batches.iter().rev().eq(expected.iter().rev())
         })
 }
 
@@ -155,6 +157,7 @@ fn diagnose(view: &View<'_>, seen: &Observed) -> Violation {
 /// Something that was not asked for, at exactly that place.
 fn unknown(view: &View<'_>, seen: &Observed) -> Option<Violation> {
     let mut batches: BTreeMap<PartitionKey, Vec<&Bytes>> = BTreeMap::new();
+    let mut starts: BTreeMap<PartitionKey, Vec<Offset>> = BTreeMap::new();
     let mut created = Vec::new();
     let mut gone = Vec::new();
     for position in 0..view.alive.len() {
@@ -166,6 +169,7 @@ fn unknown(view: &View<'_>, seen: &Observed) -> Option<Violation> {
                     batches.entry(*partition).or_default().push(batch);
                 }
             }
+            Change::Start(partition, start) => starts.entry(*partition).or_default().push(*start),
             Change::Delete(_) | Change::Meta(_) | Change::Ids(..) => {}
         }
     }
@@ -178,7 +182,12 @@ fn unknown(view: &View<'_>, seen: &Observed) -> Option<Violation> {
         }
     }
     for (key, partition) in &seen.partitions {
+        let start = partition.log_start;
+        if start != Offset(0) && !starts.get(key).is_some_and(|asked| asked.contains(&start)) {
+            return Some(violation(Kind::Watermark, format!("{key}: nobody asked for the log start {start}")));
+        }
         let may = batches.get(key).map_or(&[][..], Vec::as_slice);
+        let may = &may[batches_below(may, start)..];
         for (index, batch) in partition.batches.iter().enumerate() {
             if may.get(index).is_none_or(|expected| *expected != batch) {
                 let detail = format!("{key}: batch {index}, {}, was never submitted there", describe(batch));
@@ -196,7 +205,13 @@ fn lost(view: &View<'_>, owed: &Model, seen: &Observed) -> Option<Violation> {
         if !seen.topics.contains_key(&key.topic) {
             continue; // judged as a topic below: its deletion may be under way
         }
-        let have = seen.partitions.get(key).map_or(0, |partition| partition.batches.len());
+        let partition = seen.partitions.get(key);
+        let log_start = partition.map_or(Offset(0), |partition| partition.log_start);
+        if log_start < owed.start(*key) {
+            let detail = format!("{key}: the log start went back from {} to {log_start}", owed.start(*key));
+            return Some(violation(Kind::Watermark, detail));
+        }
+        let have = partition.map_or(0, |partition| partition.batches.len()) + batches_below(expected, log_start);
         if have >= expected.len() {
             continue;
         }
@@ -257,19 +272,18 @@ pub fn describe(batch: &[u8]) -> String {
 
 fn check_shape(key: PartitionKey, partition: &ObservedPartition) -> Result<(), Violation> {
     let ObservedPartition { log_start, log_end, durable_end, .. } = partition;
-    if *log_start != Offset(0) || durable_end != log_end {
+    if log_start > log_end || durable_end != log_end {
         let detail = format!("{key}: start {log_start}, durable end {durable_end}, end {log_end} after recovery");
         return Err(violation(Kind::Watermark, detail));
     }
     Ok(())
 }
 
-/// The table given to the owner is the fold of what is in the log, so that a retry is a duplicate exactly if its batch is
-/// there.
-fn check_producers(key: PartitionKey, partition: &ObservedPartition) -> Result<(), Violation> {
+/// The table given to the owner is the fold of all that ever was in the log, so that a retry is a duplicate exactly if its
+/// batch was kept, even if it was given up since.
+fn check_producers(key: PartitionKey, partition: &ObservedPartition, log: &[Bytes]) -> Result<(), Violation> {
     let mut fold = ProducerTable::default();
-    let headers: Vec<BatchHeader> =
-        partition.batches.iter().filter_map(|batch| BatchHeader::parse(batch).ok()).collect();
+    let headers: Vec<BatchHeader> = log.iter().filter_map(|batch| BatchHeader::parse(batch).ok()).collect();
     for header in &headers {
         fold.replay(header);
     }
@@ -293,7 +307,7 @@ fn check_producers(key: PartitionKey, partition: &ObservedPartition) -> Result<(
 }
 
 /// The epoch is one that nobody worked under before, unless a clean stop is all that was between; the history is in order and
-/// covers the epochs of the batches.
+/// covers the epochs of the batches, and nothing below the log start.
 fn check_epochs(
     view: &View<'_>,
     key: PartitionKey,
@@ -305,6 +319,9 @@ fn check_epochs(
     if epochs.is_empty() || epochs.windows(2).any(|w| w[0].epoch >= w[1].epoch || w[0].start > w[1].start) {
         return wrong(format!("the history {epochs:?} is not in order"));
     }
+    if epochs[0].start < partition.log_start {
+        return wrong(format!("the history {epochs:?} begins before the log does, at {}", partition.log_start));
+    }
     if let Some(before) = view.epochs.get(&key) {
         let now = partition.leader_epoch();
         let closed = now == *before && view.closed.is_some_and(|units| view.left_nothing(units, prefix));
@@ -314,7 +331,8 @@ fn check_epochs(
     }
     for batch in &partition.batches {
         let Ok(header) = BatchHeader::parse(batch) else { continue };
-        let covering = epochs.iter().rev().find(|entry| entry.start <= header.base_offset);
+        let base = header.base_offset.max(partition.log_start);
+        let covering = epochs.iter().rev().find(|entry| entry.start <= base);
         if covering.is_none_or(|entry| entry.epoch != header.leader_epoch) {
             return wrong(format!(
                 "offset {} of epoch {} against {epochs:?}",

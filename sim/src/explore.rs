@@ -246,6 +246,11 @@ impl Story<'_> {
         }
         let mut last = None;
         for (partition, end, leader_epoch) in targets {
+            if self.rng.chance(1, 3) {
+                let start = Offset(self.rng.below(end.0 as u64 + 1) as i64);
+                let trimmed = rig.engine.advance_start(shard_of(partition.topic), ShardEpoch(1), partition, start);
+                trimmed.map_err(|e| refused(&format!("a log start of {partition} at {start}"), &e))?;
+            }
             let value = format!("after the crash {}", self.rng.next()).into_bytes();
             let batch = build(end, leader_epoch, Source::PLAIN, 1, &[(Vec::new(), value)]);
             let group = AtomicGroup(vec![Append { partition, batch }]);

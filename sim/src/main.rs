@@ -178,6 +178,7 @@ fn counts(report: &Report) -> Vec<(&'static str, u64)> {
         ("retries_recognised", report.totals.duplicates),
         ("lost_batches_resent", report.totals.resent),
         ("topics_deleted", report.totals.deleted),
+        ("logs_trimmed", report.totals.trimmed),
         ("restarts_within_runs", report.totals.restarts),
         ("lives_ended_by_faults", report.totals.failed_lives),
         ("checkpoints", report.totals.checkpoints),

@@ -133,7 +133,10 @@ pub fn read_all(engine: &dyn Engine, key: PartitionKey, from: Offset, end: Offse
         }
         for batch in slice.batches {
             let header = BatchHeader::parse(&batch).map_err(|e| format!("reading {key} from {next}: {e}"))?;
-            if header.base_offset != next || header.size_bytes() != batch.len() as i64 {
+            // A log start may lie within its batch.
+            let follows = header.base_offset == next
+                || (batches.is_empty() && header.base_offset < next && next < header.next_offset());
+            if !follows || header.size_bytes() != batch.len() as i64 {
                 return Err(format!(
                     "reading {key} from {next} gave a batch of {} bytes at {} that claims {}",
                     batch.len(),

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use pagemark_storage::engine::{Lsn, Write};
-use pagemark_wire::types::{LeaderEpoch, PartitionKey, TopicId};
+use pagemark_wire::records::BatchHeader;
+use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, TopicId};
 
 /// "Has not happened."
 pub const NEVER: u64 = u64::MAX;
@@ -23,6 +24,8 @@ pub enum Change {
     Delete(TopicId),
     /// Batches of one atomic group, none twice for a partition.
     Group(Vec<(PartitionKey, Bytes)>),
+    /// A partition's log begins at least there.
+    Start(PartitionKey, Offset),
     /// Changes of the facts.
     Meta(Vec<Write>),
     /// Numbers taken of a counter: the first one, and how many.
@@ -246,8 +249,10 @@ pub struct Fact {
 pub struct Model {
     /// Topics with their number of partitions.
     pub topics: BTreeMap<TopicId, u32>,
-    /// Every partition's batches.
+    /// Every partition's batches, those below its log start included: producers are remembered by all of them.
     pub logs: BTreeMap<PartitionKey, Vec<Bytes>>,
+    /// Log starts above 0.
+    pub starts: BTreeMap<PartitionKey, Offset>,
     /// The facts.
     pub meta: BTreeMap<String, Fact>,
     /// The least number each counter may give next.
@@ -255,6 +260,18 @@ pub struct Model {
 }
 
 impl Model {
+    /// Where a partition's log begins.
+    #[must_use]
+    pub fn start(&self, partition: PartitionKey) -> Offset {
+        self.starts.get(&partition).copied().unwrap_or(Offset(0))
+    }
+
+    /// All batches that a partition ever had.
+    #[must_use]
+    pub fn log(&self, partition: PartitionKey) -> &[Bytes] {
+        self.logs.get(&partition).map_or(&[], Vec::as_slice)
+    }
+
     /// What one unit more makes of it.
     pub fn apply(&mut self, unit: &Unit) {
         match &unit.change {
@@ -264,11 +281,16 @@ impl Model {
             Change::Delete(topic) => {
                 self.topics.remove(topic);
                 self.logs.retain(|partition, _| partition.topic != *topic);
+                self.starts.retain(|partition, _| partition.topic != *topic);
             }
             Change::Group(parts) => {
                 for (partition, batch) in parts {
                     self.logs.entry(*partition).or_default().push(batch.clone());
                 }
+            }
+            Change::Start(partition, start) => {
+                let present = self.starts.entry(*partition).or_insert(Offset(0));
+                *present = (*present).max(*start);
             }
             Change::Meta(writes) => {
                 for write in writes {
@@ -286,4 +308,10 @@ impl Model {
             }
         }
     }
+}
+
+/// How many of a log's first batches lie wholly below an offset.
+#[must_use]
+pub fn batches_below<B: AsRef<[u8]>>(log: &[B], start: Offset) -> usize {
+    log.partition_point(|batch| BatchHeader::parse(batch.as_ref()).is_ok_and(|header| header.last_offset() < start))
 }

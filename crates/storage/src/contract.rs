@@ -12,8 +12,8 @@ use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, Pr
 use uuid::Uuid;
 
 use crate::engine::{
-    Append, AtomicGroup, Compare, Engine, EngineError, Locate, Lsn, Progress, ProgressListener, ShardEpoch, ShardId,
-    Ticket, TxnOutcome, Write,
+    Append, AtomicGroup, Compare, Engine, EngineError, EpochStart, Keep, Locate, Lsn, Progress, ProgressListener,
+    ShardEpoch, ShardId, Ticket, TxnOutcome, Write,
 };
 
 /// Makes an empty engine.
@@ -150,6 +150,9 @@ pub fn run_all(fresh: Fresh<'_>) {
     creates_idempotently_and_grows(fresh);
     deletes_idempotently(fresh);
     remembers_producers_and_epochs(fresh);
+    begins_the_log_where_its_owner_says(fresh);
+    finds_what_a_trim_leaves(fresh);
+    locates_what_is_left_after_a_trim(fresh);
     changes_keyed_state_atomically(fresh);
     scans_by_prefix_in_order(fresh);
     never_gives_an_id_twice(fresh);
@@ -340,6 +343,88 @@ pub fn remembers_producers_and_epochs(fresh: Fresh<'_>) {
     assert_eq!(opened[0].producers.iter().len(), 0, "R-35");
 }
 
+/// A log start only grows, never beyond the end, and only for the owner; what lies wholly below is given up.
+pub fn begins_the_log_where_its_owner_says(fresh: Fresh<'_>) {
+    let engine = opened(fresh, 2);
+    let key = partition(1, 0);
+    let one = TestBatch { records: 10, producer_id: 5, base_sequence: 0, ..TestBatch::at(0) };
+    for base in [0, 10, 20] {
+        append(&*engine, TestBatch { base, base_sequence: base as i32, ..one });
+    }
+    let bytes = one.build().len() as u64;
+    let start = |offset| engine.advance_start(SHARD, EPOCH, key, Offset(offset));
+    let beyond = EngineError::BeyondEnd { partition: key, given: Offset(31), log_end: Offset(30) };
+    assert_eq!(start(31), Err(beyond));
+    let stale = engine.advance_start(SHARD, ShardEpoch(2), key, Offset(5));
+    assert_eq!(stale, Err(EngineError::Fenced));
+    let unknown = engine.advance_start(SHARD, EPOCH, partition(1, 7), Offset(0));
+    assert_eq!(unknown, Err(EngineError::UnknownPartition(partition(1, 7))));
+    for (given, log_start, batches) in [(15, 15, 2), (12, 15, 2), (-1, 15, 2), (20, 20, 1), (30, 30, 0), (30, 30, 0)] {
+        let ticket = start(given).expect("the owner may");
+        wait_durable(&*engine, ticket);
+        let extent = engine.extent(key).expect("known");
+        assert_eq!((extent.log_start, extent.durable_end), (Offset(log_start), Offset(30)), "after {given}");
+        assert_eq!(extent.bytes, batches * bytes, "the batch that contains the start stays whole");
+        let slice = engine.read(key, Offset(log_start), 1 << 20, NO_BOUND).expect("readable");
+        assert_eq!(slice.batches.len() as u64, batches);
+    }
+    append(&*engine, TestBatch { base: 30, base_sequence: 30, ..one });
+    let opened = engine.open(SHARD, ShardEpoch(2), &[key, partition(1, 1)]).expect("known");
+    assert_eq!((opened[0].log_start, opened[0].log_end), (Offset(30), Offset(40)));
+    assert_eq!(opened[0].epochs, [EpochStart { epoch: LeaderEpoch(0), start: Offset(30) }]);
+    assert_eq!(opened[0].producers.iter().len(), 1, "a producer outlives its records");
+    assert_eq!((opened[1].log_start, opened[1].epochs[0].start), (Offset(0), Offset(0)), "the neighbour");
+}
+
+/// The piece that reached a time stays with all behind it, and never is less left than asked for.
+pub fn finds_what_a_trim_leaves(fresh: Fresh<'_>) {
+    let engine = opened(fresh, 1);
+    let key = partition(1, 0);
+    let point = |keep| engine.trim_point(key, keep).expect("known").map(|offset| offset.0);
+    assert_eq!((point(Keep::Since(i64::MAX)), point(Keep::Bytes(0))), (None, None), "nothing to go");
+    for (base, max_timestamp_ms) in [(0, 100), (1, 300), (2, 200), (3, 400)] {
+        append(&*engine, TestBatch { max_timestamp_ms, ..TestBatch::at(base) });
+    }
+    let since =
+        [(0, None), (100, None), (101, Some(1)), (300, Some(1)), (301, Some(3)), (400, Some(3)), (401, Some(4))];
+    for (time_ms, expected) in since {
+        assert_eq!(point(Keep::Since(time_ms)), expected, "since {time_ms}");
+    }
+    let one = TestBatch::at(0).build().len() as u64;
+    let bytes =
+        [(u64::MAX, None), (4 * one, None), (3 * one + 1, None), (3 * one, Some(1)), (1, Some(3)), (0, Some(4))];
+    for (least, expected) in bytes {
+        assert_eq!(point(Keep::Bytes(least)), expected, "at least {least} bytes");
+    }
+    assert_eq!(engine.extent(key).expect("known").log_start, Offset(0), "asking changes nothing");
+    let ticket = engine.advance_start(SHARD, EPOCH, key, Offset(3)).expect("the owner may");
+    wait_durable(&*engine, ticket);
+    assert_eq!((point(Keep::Since(400)), point(Keep::Bytes(one)), point(Keep::Bytes(0))), (None, None, Some(4)));
+    assert!(matches!(engine.trim_point(partition(1, 7), Keep::Bytes(0)), Err(EngineError::UnknownPartition(_))));
+}
+
+/// Searches by time know nothing of what is gone, not even that it held the greatest timestamp.
+pub fn locates_what_is_left_after_a_trim(fresh: Fresh<'_>) {
+    let engine = opened(fresh, 1);
+    let locate = |what| {
+        let found = engine.locate(partition(1, 0), what, NO_BOUND).expect("readable");
+        found.map(|batch| bases(&[batch])[0])
+    };
+    for (base, max_timestamp_ms) in [(0, 900), (1, 300), (2, 500), (3, 400)] {
+        append(&*engine, TestBatch { max_timestamp_ms, ..TestBatch::at(base) });
+    }
+    assert_eq!((locate(Locate::MaxTimestamp), locate(Locate::Time(400))), (Some(0), Some(0)));
+    let trim = |offset| {
+        let ticket = engine.advance_start(SHARD, EPOCH, partition(1, 0), Offset(offset)).expect("the owner may");
+        wait_durable(&*engine, ticket);
+    };
+    trim(1);
+    assert_eq!((locate(Locate::MaxTimestamp), locate(Locate::Time(600))), (Some(2), None));
+    assert_eq!((locate(Locate::Time(0)), locate(Locate::Time(400))), (Some(1), Some(2)));
+    trim(4);
+    assert_eq!((locate(Locate::MaxTimestamp), locate(Locate::Time(0))), (None, None));
+}
+
 /// All conditions hold and all changes are made, or none.
 pub fn changes_keyed_state_atomically(fresh: Fresh<'_>) {
     let engine = fresh();
@@ -397,6 +482,7 @@ pub fn refuses_everything_after_close(fresh: Fresh<'_>) {
     stopped(engine.create(partition(2, 0).topic, 1, LeaderEpoch(0)).map(|_| ()));
     stopped(engine.delete(partition(1, 0).topic).map(|_| ()));
     stopped(engine.open(SHARD, ShardEpoch(2), &[partition(1, 0)]).map(|_| ()));
+    stopped(engine.advance_start(SHARD, EPOCH, partition(1, 0), Offset(1)).map(|_| ()));
     stopped(engine.txn(&[], Vec::new()).map(|_| ()));
     stopped(engine.reserve_ids("producers", 1).map(|_| ()));
     stopped(engine.read(partition(1, 0), Offset(0), 1, NO_BOUND).map(|_| ()));

@@ -3,7 +3,7 @@
 //! Everything above it is the same whether the bytes lie in a local log or, one day, in a bucket, so nothing above it may
 //! assume that an append is local, cheap or certain. Both traits have one behaviour suite (`contract.rs`) that every engine
 //! passes. Kafka's meaning stays above: topics' names, groups, what a batch may contain.
-//! Deliberately not here: retention, replacing ranges, owner snapshots; their verbs come with the code that needs them.
+//! Deliberately not here: how long data is kept, replacing ranges, owner snapshots; their verbs come with the code that needs them.
 
 use std::sync::Arc;
 
@@ -51,6 +51,16 @@ pub enum EngineError {
         given: Offset,
         /// The engine's log end offset.
         expected: Offset,
+    },
+    /// A log start that was asked for lies beyond the log end: answer OFFSET_OUT_OF_RANGE.
+    #[error("{partition}: the log cannot begin at {given}, it ends at {log_end}")]
+    BeyondEnd {
+        /// Which partition.
+        partition: PartitionKey,
+        /// The log start asked for.
+        given: Offset,
+        /// The engine's log end offset.
+        log_end: Offset,
     },
     /// No such partition: it was never created, or its topic was deleted.
     #[error("{0}: no such partition")]
@@ -137,10 +147,19 @@ pub enum Locate {
     MaxTimestamp,
 }
 
+/// What a partition is to keep, for [`LogStore::trim_point`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Everything from the first piece on that holds a timestamp at or after this, milliseconds since 1970.
+    Since(i64),
+    /// At least so many bytes of batches at the log's end.
+    Bytes(u64),
+}
+
 /// One partition as it stands on storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    /// First offset that may be read.
+    /// First offset that may be read: the last log start that is durable.
     pub log_start: Offset,
     /// Durable end: the high watermark of a single durable node.
     pub durable_end: Offset,
@@ -184,6 +203,29 @@ pub trait LogStore: Send + Sync {
     /// # Errors
     /// Any but `Io`; after an error nothing of the call was taken.
     fn append(&self, shard: ShardId, epoch: ShardEpoch, groups: Vec<AtomicGroup>) -> Result<Ticket, EngineError>;
+
+    /// Lets the log of a partition begin at `offset`: what lies wholly below is given up for good, the batch that contains it
+    /// stays whole. At or below the present log start nothing changes, and the ticket is that of the last write. Readers
+    /// see the new start when it is durable. Leader epochs that ended before it go as well; producers stay.
+    /// The partition must have been opened in this shard, and the epoch must be its last.
+    ///
+    /// # Errors
+    /// [`EngineError::BeyondEnd`], [`EngineError::Fenced`], [`EngineError::UnknownPartition`], [`EngineError::Quarantined`],
+    /// [`EngineError::Stopped`].
+    fn advance_start(
+        &self,
+        shard: ShardId,
+        epoch: ShardEpoch,
+        partition: PartitionKey,
+        offset: Offset,
+    ) -> Result<Ticket, EngineError>;
+
+    /// Where the log would begin if only `keep` were kept: by whole stored pieces, oldest first, never above the durable end.
+    /// `None` if nothing would go. Changes nothing.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownPartition`], [`EngineError::Quarantined`].
+    fn trim_point(&self, partition: PartitionKey, keep: Keep) -> Result<Option<Offset>, EngineError>;
 
     /// Whole durable batches from the one that contains `from` on, below `bound`, up to `max_bytes` in all but at least one
     /// if there is any (P-33, P-34). Empty if `from` is at or beyond the durable end; offsets below the log start are the

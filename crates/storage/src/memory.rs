@@ -10,8 +10,8 @@ use bytes::Bytes;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicId};
 
 use crate::engine::{
-    AtomicGroup, Compare, Engine, EngineError, Extent, Locate, LogStore, Lsn, MetaStore, OpenedPartition, Progress,
-    ProgressListener, ReadSlice, ShardEpoch, ShardId, Ticket, TxnOutcome, Versioned, Write,
+    AtomicGroup, Compare, Engine, EngineError, Extent, Keep, Locate, LogStore, Lsn, MetaStore, OpenedPartition,
+    Progress, ProgressListener, ReadSlice, ShardEpoch, ShardId, Ticket, TxnOutcome, Versioned, Write,
 };
 use crate::local::{BatchEntry, Fold, Home, MetaChange, Owners, Partition, judge};
 
@@ -55,7 +55,7 @@ impl MemoryEngine {
     /// Makes everything accepted so far durable.
     pub fn release(&self) {
         let mut state = self.state();
-        state.durable = state.last_lsn;
+        state.make_durable();
         drop(state);
         self.announce();
     }
@@ -88,7 +88,7 @@ impl MemoryEngine {
         let result = change(&mut state);
         let moved = !state.by_hand && state.durable != state.last_lsn;
         if moved {
-            state.durable = state.last_lsn;
+            state.make_durable();
         }
         drop(state);
         if moved {
@@ -102,6 +102,11 @@ impl State {
     fn next(&mut self) -> Lsn {
         self.last_lsn += 1;
         Lsn(self.last_lsn)
+    }
+
+    fn make_durable(&mut self) {
+        self.durable = self.last_lsn;
+        self.fold.settle(self.durable);
     }
 
     fn last_ticket(&self) -> Ticket {
@@ -166,6 +171,27 @@ impl LogStore for MemoryEngine {
 
     fn append(&self, shard: ShardId, epoch: ShardEpoch, groups: Vec<AtomicGroup>) -> Result<Ticket, EngineError> {
         self.write(|state| state.append(shard, epoch, groups))
+    }
+
+    fn advance_start(
+        &self,
+        shard: ShardId,
+        epoch: ShardEpoch,
+        partition: PartitionKey,
+        offset: Offset,
+    ) -> Result<Ticket, EngineError> {
+        self.write(|state| {
+            if state.owners.judge_start(&state.fold, (shard, epoch), partition, offset)? {
+                let lsn = state.next();
+                state.fold.advance_start(lsn.0, partition, offset)?;
+            }
+            Ok(state.last_ticket())
+        })
+    }
+
+    fn trim_point(&self, partition: PartitionKey, keep: Keep) -> Result<Option<Offset>, EngineError> {
+        let state = self.state();
+        state.fold.partition(partition)?.trim_point(partition, keep, state.durable)
     }
 
     fn read(&self, key: PartitionKey, from: Offset, max_bytes: usize, bound: Offset) -> Result<ReadSlice, EngineError> {
@@ -260,7 +286,7 @@ impl Engine for MemoryEngine {
         if state.failed {
             return Err(EngineError::Stopped(state.stopped.clone().unwrap_or_else(|| "failed".into())));
         }
-        state.durable = state.last_lsn;
+        state.make_durable();
         state.stopped = Some("closed".into());
         drop(state);
         self.announce();

@@ -40,6 +40,8 @@ pub struct Sent {
 /// A partition as its owner knows it.
 #[derive(Debug, Clone, Default)]
 pub struct Owned {
+    /// First offset that the owner asked for.
+    pub log_start: Offset,
     /// Offset of the next record.
     pub log_end: Offset,
     /// Epoch of the next batch.
@@ -128,6 +130,7 @@ impl Clients {
             .iter()
             .map(|(key, partition)| {
                 let owned = Owned {
+                    log_start: partition.log_start,
                     log_end: partition.log_end,
                     leader_epoch: partition.leader_epoch(),
                     producers: partition.producers.clone(),

@@ -44,6 +44,8 @@ pub struct Totals {
     pub read: u64,
     /// Topics deleted.
     pub deleted: u64,
+    /// Logs that were made to begin later.
+    pub trimmed: u64,
     /// Lives that a fault ended.
     pub failed_lives: u64,
     /// Restarts.
@@ -60,6 +62,7 @@ impl Totals {
         self.resent += other.resent;
         self.read += other.read;
         self.deleted += other.deleted;
+        self.trimmed += other.trimmed;
         self.failed_lives += other.failed_lives;
         self.restarts += other.restarts;
     }

@@ -5,7 +5,8 @@
 use bytes::Bytes;
 use pagemark_core::partition::SequenceVerdict;
 use pagemark_storage::engine::{
-    Append, AtomicGroup, Compare, EngineError, Locate, LogStore, Lsn, MetaStore, ShardEpoch, Ticket, TxnOutcome, Write,
+    Append, AtomicGroup, Compare, EngineError, Keep, Locate, LogStore, Lsn, MetaStore, ShardEpoch, Ticket, TxnOutcome,
+    Write,
 };
 use pagemark_wire::records::BatchHeader;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, ProducerId, TopicId};
@@ -36,6 +37,7 @@ impl Workload {
             67..69 => self.take_ids()?,
             69..72 => self.make_topic()?,
             72..73 => self.delete_topic()?,
+            82..85 => self.trim()?,
             73..75 => self.reopen()?,
             75..78 => self.rig.write_idle_mark(),
             78..82 => self.burst()?,
@@ -207,7 +209,9 @@ impl Workload {
         }
         let key = keys[self.rng.index(keys.len())];
         let extent = self.rig.engine.extent(key).map_err(|e| self.wrong(format!("extent of {key}: {e}")))?;
-        let from = Offset(self.rng.below(extent.durable_end.0 as u64 + 1) as i64);
+        self.check_start(key, extent.log_start)?;
+        let readable = extent.durable_end.0 - extent.log_start.0;
+        let from = extent.log_start.plus(self.rng.below(readable as u64 + 1) as i64);
         let limit = self.rng.index(8_000);
         let slice = match self.rig.engine.read(key, from, limit, extent.durable_end) {
             Ok(slice) => slice,
@@ -254,7 +258,7 @@ impl Workload {
                 Change::Group(parts) => parts
                     .iter()
                     .filter_map(|(of, batch)| (*of == key).then(|| BatchHeader::parse(batch).ok())?)
-                    .find(|header| header.base_offset == *base),
+                    .find(|header| header.base_offset == *base && header.last_offset() >= extent.log_start),
                 _ => None,
             })
             .collect();
@@ -278,6 +282,65 @@ impl Workload {
             (Some(batch), Some(base)) => self.expose(key, base, &batch).map(|_| ()),
             _ => Ok(()),
         }
+    }
+
+    /// A log is to begin later: at any offset, mostly within a batch; where something as retention would cut; at its very end;
+    /// where it begins already; and beyond its end, which is refused.
+    fn trim(&mut self) -> Done {
+        let Some(key) = self.clients.any_partition(&mut self.rng) else { return Ok(()) };
+        let owned = &self.clients.owned[&key];
+        let (begin, end) = (owned.log_start, owned.log_end);
+        let epoch = self.clients.shard_epochs[&key.topic];
+        let start = match self.rng.below(10) {
+            0 => return self.trim_beyond_the_end(key, end.plus(1)),
+            1 => end,
+            2 => Offset(self.rng.below(begin.0 as u64 + 1) as i64),
+            3..6 => match self.trim_point(key)? {
+                Some(point) if begin < point && point <= end => point,
+                Some(point) => return Err(self.wrong(format!("{key} from {begin} to {end} would be cut at {point}"))),
+                None => return Ok(()),
+            },
+            _ => begin.plus(self.rng.below((end.0 - begin.0) as u64 + 1) as i64),
+        };
+        let asked = self.ask(Change::Start(key, start), |engine| {
+            engine.advance_start(shard_of(key.topic), epoch, key, start).map(|ticket| ((), ticket.0))
+        })?;
+        if asked.is_some() {
+            self.totals.trimmed += u64::from(start > begin);
+            let owned = self.clients.owned.get_mut(&key).expect("looked at just now");
+            owned.log_start = begin.max(start);
+        }
+        Ok(())
+    }
+
+    fn trim_point(&mut self, key: PartitionKey) -> Result<Option<Offset>, Violation> {
+        let keep = match self.rng.chance(1, 2) {
+            true => Keep::Bytes(self.rng.below(4_000)),
+            false => Keep::Since(self.clients.time_ms(&mut self.rng) - self.rng.below(500) as i64),
+        };
+        self.rig.engine.trim_point(key, keep).map_err(|e| self.wrong(format!("a trim point of {key}: {e}")))
+    }
+
+    fn trim_beyond_the_end(&mut self, key: PartitionKey, start: Offset) -> Done {
+        let epoch = self.clients.shard_epochs[&key.topic];
+        match self.rig.engine.advance_start(shard_of(key.topic), epoch, key, start) {
+            Err(EngineError::BeyondEnd { .. } | EngineError::Stopped(_)) => Ok(()),
+            other => Err(self.wrong(format!("{key} is to begin beyond its end, at {start}: {other:?}"))),
+        }
+    }
+
+    /// The log begins where the last durable request says, neither before nor later.
+    fn check_start(&mut self, key: PartitionKey, shown: Offset) -> Done {
+        let starts = self.oracle.units().iter().filter_map(|unit| match &unit.change {
+            Change::Start(of, start) if *of == key && unit.dead == NEVER => Some((unit.lsn?, *start)),
+            _ => None,
+        });
+        let durable = starts.filter(|(lsn, _)| self.is_durable(*lsn)).map(|(_, start)| start).max();
+        let expected = durable.unwrap_or(Offset(0));
+        if shown != expected {
+            return Err(violation(Kind::Watermark, format!("{key} begins at {shown}, not at {expected}")));
+        }
+        Ok(())
     }
 
     fn change_facts(&mut self) -> Done {
@@ -414,11 +477,12 @@ impl Workload {
             let fresh = !self.clients.owned.contains_key(&one.partition);
             let owned = self.clients.owned.entry(one.partition).or_default();
             if fresh {
+                owned.log_start = one.log_start;
                 owned.log_end = one.log_end;
                 owned.leader_epoch = leader_epoch;
                 owned.producers = one.producers;
-            } else if (owned.log_end, owned.leader_epoch, &owned.producers)
-                != (one.log_end, leader_epoch, &one.producers)
+            } else if (owned.log_start, owned.log_end, owned.leader_epoch, &owned.producers)
+                != (one.log_start, one.log_end, leader_epoch, &one.producers)
             {
                 return Err(violation(
                     Kind::Misbehaved,

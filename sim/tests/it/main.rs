@@ -30,6 +30,7 @@ fn a_run_does_enough_to_be_worth_crashing() {
     let rounds: Vec<u64> = whole.map(|totals| totals.recycled_rounds).collect();
     assert!(rounds.iter().filter(|rounds| **rounds >= 3).count() >= 3, "rounds through the log files: {rounds:?}");
     let sum = |of: fn(&pagemark_sim::workload::Totals) -> u64| totals.iter().map(of).sum::<u64>();
+    assert!(sum(|t| t.trimmed) > 100, "logs are made to begin later");
     assert!(sum(|t| t.deleted) > 20 && sum(|t| t.duplicates) > 100 && sum(|t| t.read) > 1_000);
     assert!(sum(|t| t.resent) > 5, "restarts lose batches that their producers send again");
     assert!(sum(|t| t.failed_lives) > 2, "faults end lives");

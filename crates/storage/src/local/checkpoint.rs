@@ -132,7 +132,8 @@ pub(super) fn encode_state(fold: &Fold) -> BytesMut {
 }
 
 fn decode_state(r: &mut Reader<'_>) -> Option<Fold> {
-    let mut fold = Fold { meta: KeyedState::parse(r)?, ..Fold::default() };
+    let mut fold = Fold::default();
+    fold.meta = KeyedState::parse(r)?;
     for _ in 0..r.u64()? {
         let topic = r.topic()?;
         let count = r.u32()?;
@@ -188,7 +189,9 @@ fn parse_partition_state(r: &mut Reader<'_>) -> Option<Partition> {
         _ => Some(r.text()?.into()),
     };
     let index = PartitionIndex::default();
-    Some(Partition { log_start, log_end, epochs, producers, quarantined, index, owner: None })
+    // A checkpoint is durable only if all that it contains is.
+    let durable_start = log_start;
+    Some(Partition { log_start, durable_start, log_end, epochs, producers, quarantined, index, owner: None })
 }
 
 fn parse_producer(r: &mut Reader<'_>) -> Option<(ProducerId, ProducerEntry)> {

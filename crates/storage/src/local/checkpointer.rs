@@ -91,6 +91,9 @@ impl Checkpointer {
         let clean = lane.wish == CheckpointWish::Clean;
         lane.wish = CheckpointWish::None;
         lane.log_bytes_since_checkpoint = 0;
+        if std::mem::take(&mut lane.packs_thinned) {
+            lane.find_live_packs();
+        }
         let items: Vec<Item> = unpacked(lane);
         let packs = lane.live_packs.iter().filter_map(|id| lane.packs.get(id)).map(|p| p.reference).collect();
         let head = Head {
@@ -224,8 +227,10 @@ impl Job {
     /// Goes on without a batch that cannot be had. Its partition is quarantined; a restart sees the hole and does the same.
     fn leave_out(&mut self, lane: &mut Lane, reason: &str) {
         let item = self.items.remove(self.next);
-        // A topic that was deleted meanwhile needs nothing.
-        if let Ok(partition) = lane.fold.partition_mut(item.entry.key) {
+        // What was deleted meanwhile needs nothing.
+        if let Ok(partition) = lane.fold.partition_mut(item.entry.key)
+            && item.entry.last >= partition.durable_start
+        {
             partition.quarantine(item.entry.key, reason);
         }
     }
@@ -323,6 +328,7 @@ impl Job {
         }
         lane.tail.forget_below(position.generation, position.offset);
         lane.give_free();
+        lane.wish_for_dead_packs();
         lane.stats.checkpoints += 1;
     }
 
@@ -374,7 +380,15 @@ impl Lane {
         self.retiring_packs.extend(dead.iter().filter_map(|id| self.packs.remove(id)));
     }
 
-    /// Finds again which packs hold batches that are still there. After a topic was deleted.
+    /// Wants another checkpoint if much lies in packs that only the retained ones still need: each frees what it drops.
+    pub(super) fn wish_for_dead_packs(&mut self) {
+        let dead = self.packs.values().filter(|p| !self.live_packs.contains(&p.reference.id));
+        if dead.map(|p| p.reference.len).sum::<u64>() >= self.options.checkpoint_bytes {
+            self.wish = self.wish.max(CheckpointWish::Wanted);
+        }
+    }
+
+    /// Finds again which packs hold batches that are still there. After something was deleted.
     pub(super) fn find_live_packs(&mut self) {
         self.live_packs.clear();
         for (_, partition) in self.fold.partitions() {

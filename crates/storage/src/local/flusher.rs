@@ -126,7 +126,7 @@ impl Flusher {
         for (at, bytes) in chunks {
             lane.tail.push(at.generation, at.offset, bytes);
         }
-        lane.durable = last_lsn;
+        lane.durable_up_to(last_lsn);
         lane.stats.flushes += 1;
         true
     }

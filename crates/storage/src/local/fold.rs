@@ -3,7 +3,7 @@
 //! Changed by the same functions in operation and in recovery, so that a restart finds what was there (invariant 1).
 //! Deliberately not here: bytes, files, durability; an entry's sequence number is compared with the durable one by readers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use pagemark_core::partition::ProducerTable;
@@ -12,12 +12,15 @@ use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex as Index, Partiti
 
 use super::index::{BatchEntry, PartitionIndex};
 use super::meta::KeyedState;
-use crate::engine::{EngineError, EpochStart, Extent, OpenedPartition, ShardEpoch, ShardId};
+use crate::engine::{EngineError, EpochStart, Extent, Keep, OpenedPartition, ShardEpoch, ShardId};
 
 /// One partition.
 #[derive(Debug, Clone)]
 pub(crate) struct Partition {
+    /// As accepted, durable or not.
     pub log_start: Offset,
+    /// What readers are told: the last one that is durable. Batches below it are gone.
+    pub durable_start: Offset,
     pub log_end: Offset,
     /// Oldest first, never empty.
     pub epochs: Vec<EpochStart>,
@@ -32,6 +35,7 @@ impl Partition {
     pub(crate) fn new(first_epoch: LeaderEpoch) -> Partition {
         Partition {
             log_start: Offset(0),
+            durable_start: Offset(0),
             log_end: Offset(0),
             epochs: vec![EpochStart { epoch: first_epoch, start: Offset(0) }],
             producers: ProducerTable::default(),
@@ -61,6 +65,43 @@ impl Partition {
         self.epochs.push(next);
     }
 
+    /// Accepts a log start above the present one. Of the leader epochs the one that it falls into becomes the first, beginning
+    /// there.
+    fn begin_at(&mut self, start: Offset) {
+        self.log_start = start;
+        let ended = self.epochs.partition_point(|e| e.start <= start).saturating_sub(1);
+        self.epochs.drain(..ended);
+        if let Some(first) = self.epochs.first_mut().filter(|e| e.start < start) {
+            first.start = start;
+        }
+    }
+
+    /// A log start is durable: readers see it, and what lies below goes. `true` if some of that lay in a pack.
+    fn settle_start(&mut self, start: Offset) -> bool {
+        self.durable_start = self.durable_start.max(start);
+        self.index.cut_below(self.durable_start)
+    }
+
+    /// Where the log would begin if only this were kept; `None` if that changes nothing.
+    pub(crate) fn trim_point(
+        &self,
+        key: PartitionKey,
+        keep: Keep,
+        durable_lsn: u64,
+    ) -> Result<Option<Offset>, EngineError> {
+        self.usable(key)?;
+        let point = self.index.trim_point(keep, durable_lsn, self.log_end);
+        Ok(Some(point).filter(|point| *point > self.log_start))
+    }
+
+    /// Refuses what must not be used.
+    fn usable(&self, key: PartitionKey) -> Result<(), EngineError> {
+        match &self.quarantined {
+            Some(reason) => Err(EngineError::Quarantined { partition: key, reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn quarantine(&mut self, key: PartitionKey, reason: &str) {
         if self.quarantined.is_none() {
             tracing::error!(partition = %key, reason, "quarantined: durable bytes of this partition cannot be trusted");
@@ -70,7 +111,7 @@ impl Partition {
 
     pub(crate) fn extent(&self, durable_lsn: u64) -> Extent {
         Extent {
-            log_start: self.log_start,
+            log_start: self.durable_start,
             durable_end: self.index.durable_end(durable_lsn, self.log_end),
             log_end: self.log_end,
             bytes: self.index.bytes,
@@ -94,6 +135,8 @@ impl Partition {
 pub(crate) struct Fold {
     pub topics: BTreeMap<TopicId, Vec<Partition>>,
     pub meta: KeyedState,
+    /// Log starts that were accepted, by the write that brought each, and are not known to be durable yet.
+    unsettled: VecDeque<(u64, PartitionKey, Offset)>,
 }
 
 impl Fold {
@@ -132,6 +175,30 @@ impl Fold {
         let known = self.topics.entry(topic).or_default();
         let wanted = known.len().max(partitions as usize);
         known.resize_with(wanted, || Partition::new(first_epoch));
+    }
+
+    /// Accepts a log start that [`Owners::judge_start`] let pass, or that a log holds. One that moves nothing is none.
+    pub(crate) fn advance_start(&mut self, lsn: u64, key: PartitionKey, start: Offset) -> Result<(), EngineError> {
+        let partition = self.partition_mut(key)?;
+        if start > partition.log_start {
+            partition.begin_at(start);
+            self.unsettled.push_back((lsn, key, start));
+        }
+        Ok(())
+    }
+
+    /// Everything up to here is durable: log starts among it take effect. `true` if some of what went lay in a pack.
+    pub(crate) fn settle(&mut self, durable_lsn: u64) -> bool {
+        let mut packed = false;
+        while let Some((_, key, start)) = self.unsettled.front().copied().filter(|(lsn, ..)| *lsn <= durable_lsn) {
+            self.unsettled.pop_front();
+            // One of a topic that was deleted, or even made anew, has nothing to say.
+            if let Ok(partition) = self.partition_mut(key) {
+                let start = start.min(partition.log_start);
+                packed |= partition.settle_start(start);
+            }
+        }
+        packed
     }
 
     pub(crate) fn topics(&self) -> Vec<(TopicId, u32)> {
@@ -195,6 +262,26 @@ impl Owners {
         Ok(())
     }
 
+    /// Judges a log start that an owner asks for; `false` if the log begins there or later already.
+    pub(crate) fn judge_start(
+        &self,
+        fold: &Fold,
+        (shard, epoch): (ShardId, ShardEpoch),
+        key: PartitionKey,
+        start: Offset,
+    ) -> Result<bool, EngineError> {
+        self.check(shard, epoch)?;
+        let partition = fold.partition(key)?;
+        if partition.owner != Some(shard) {
+            return Err(EngineError::Fenced);
+        }
+        partition.usable(key)?;
+        if start > partition.log_end {
+            return Err(EngineError::BeyondEnd { partition: key, given: start, log_end: partition.log_end });
+        }
+        Ok(start > partition.log_start)
+    }
+
     /// Whether this is the shard's current owner.
     pub(crate) fn check(&self, shard: ShardId, epoch: ShardEpoch) -> Result<(), EngineError> {
         if self.epochs.get(&shard) == Some(&epoch) { Ok(()) } else { Err(EngineError::Fenced) }
@@ -216,9 +303,7 @@ pub(crate) fn judge<'a>(
         if partition.owner != Some(owner) {
             return Err(EngineError::Fenced);
         }
-        if let Some(reason) = &partition.quarantined {
-            return Err(EngineError::Quarantined { partition: key, reason: reason.clone() });
-        }
+        partition.usable(key)?;
         let end = ends.entry(key).or_insert(partition.log_end);
         let header = whole_batch(&append.batch).filter(|h| h.base_offset == *end).ok_or_else(|| {
             let given = whole_batch(&append.batch).map_or(Offset::NONE, |h| h.base_offset);

@@ -6,7 +6,7 @@
 use pagemark_wire::records::BatchHeader;
 use pagemark_wire::types::Offset;
 
-use crate::engine::Locate;
+use crate::engine::{Keep, Locate};
 
 /// Where a batch's bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +113,44 @@ impl PartitionIndex {
     /// Position of the batch that begins at this offset.
     pub(crate) fn find(&self, base: Offset) -> Option<usize> {
         self.entries.binary_search_by_key(&base, |e| e.base).ok()
+    }
+
+    /// Drops the batches that lie wholly below an offset. `true` if one of them lay in a pack.
+    pub(crate) fn cut_below(&mut self, start: Offset) -> bool {
+        let count = self.entries.partition_point(|e| e.last < start);
+        if count == 0 {
+            return false;
+        }
+        let cut = self.entries.drain(..count);
+        let (bytes, packed) =
+            cut.fold((0, false), |(b, p), e| (b + u64::from(e.len), p || matches!(e.home, Home::Pack { .. })));
+        self.bytes -= bytes;
+        let mut max_so_far_ms = i64::MIN;
+        for entry in &mut self.entries {
+            max_so_far_ms = max_so_far_ms.max(entry.max_timestamp_ms);
+            if entry.max_so_far_ms == max_so_far_ms {
+                break;
+            }
+            entry.max_so_far_ms = max_so_far_ms;
+        }
+        packed
+    }
+
+    /// Where the log would begin if only this were kept; at most the durable end.
+    pub(crate) fn trim_point(&self, keep: Keep, durable_lsn: u64, log_end: Offset) -> Offset {
+        let durable = &self.entries[..self.entries.partition_point(|e| e.lsn <= durable_lsn)];
+        let gone = match keep {
+            Keep::Since(time_ms) => durable.partition_point(|e| e.max_so_far_ms < time_ms),
+            Keep::Bytes(least) => {
+                let mut left = self.bytes;
+                let goes = |e: &&BatchEntry| {
+                    left = left.saturating_sub(u64::from(e.len));
+                    left >= least
+                };
+                durable.iter().take_while(goes).count()
+            }
+        };
+        self.entries.get(gone).map_or(log_end, |e| e.base)
     }
 
     /// Whether the batches follow each other without a hole from `log_start` to `log_end`.

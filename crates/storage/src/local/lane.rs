@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use pagemark_wire::records::BatchHeader;
-use pagemark_wire::types::{LeaderEpoch, TopicId};
+use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, TopicId};
 
 use super::checkpoint::Retained;
 use super::fold::{self, Fold, Owners};
@@ -201,8 +201,10 @@ pub(super) struct Lane {
     /// Log files that nothing needs but perhaps a reader.
     pub retiring: Vec<Arc<LogFile>>,
     pub packs: BTreeMap<u64, Arc<PackFile>>,
-    /// The packs that hold batches of topics that exist.
+    /// The packs that hold batches that are still there.
     pub live_packs: BTreeSet<u64>,
+    /// A log start took batches out of packs since `live_packs` was found.
+    pub packs_thinned: bool,
     pub retiring_packs: Vec<Arc<PackFile>>,
     pub tail: TailCache,
     /// The last two verified checkpoints, older first.
@@ -326,6 +328,26 @@ impl Lane {
             self.find_live_packs();
         }
         Ok(self.last_ticket())
+    }
+
+    pub(super) fn advance_start(
+        &mut self,
+        owner: (ShardId, ShardEpoch),
+        partition: PartitionKey,
+        start: Offset,
+    ) -> Result<Ticket, EngineError> {
+        self.accepting()?;
+        if self.owners.judge_start(&self.fold, owner, partition, start)? {
+            let lsn = self.log(&Body::LogStart { partition, start });
+            self.fold.advance_start(lsn, partition, start)?;
+        }
+        Ok(self.last_ticket())
+    }
+
+    /// Everything up to here is durable.
+    pub(super) fn durable_up_to(&mut self, lsn: u64) {
+        self.durable = lsn;
+        self.packs_thinned |= self.fold.settle(lsn);
     }
 
     pub(super) fn txn(&mut self, compares: &[Compare], writes: Vec<Write>) -> Result<TxnOutcome, EngineError> {

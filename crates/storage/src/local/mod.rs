@@ -3,7 +3,7 @@
 //! A write goes `lane.rs` (order, copy, fold) > `flusher.rs` (write, one sync) > durable. `checkpointer.rs` moves what is durable
 //! into packs, `recycler.rs` uses the log's files again, `recovery.rs` with `replay.rs` finds the state after any crash. All of
 //! them are plain values without threads or clocks; `driver.rs` drives them, in production or step by step.
-//! Deliberately not here: segments, retention, compaction.
+//! Deliberately not here: segments, how long data is kept, compaction.
 
 mod checkpoint;
 mod checkpointer;
@@ -35,7 +35,7 @@ use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicI
 
 use crate::disk::{DirLock, Disk, FORMAT_VERSION, LockError, RealDisk};
 use crate::engine::{
-    AtomicGroup, Compare, Engine, EngineError, Extent, Locate, LogStore, MetaStore, OpenedPartition, Progress,
+    AtomicGroup, Compare, Engine, EngineError, Extent, Keep, Locate, LogStore, MetaStore, OpenedPartition, Progress,
     ProgressListener, ReadSlice, ShardEpoch, ShardId, Ticket, TxnOutcome, Versioned, Write,
 };
 
@@ -218,6 +218,21 @@ impl LogStore for LocalEngine {
 
     fn append(&self, shard: ShardId, epoch: ShardEpoch, groups: Vec<AtomicGroup>) -> Result<Ticket, EngineError> {
         self.core.write(|lane| lane.append(shard, epoch, &groups))
+    }
+
+    fn advance_start(
+        &self,
+        shard: ShardId,
+        epoch: ShardEpoch,
+        partition: PartitionKey,
+        offset: Offset,
+    ) -> Result<Ticket, EngineError> {
+        self.core.write(|lane| lane.advance_start((shard, epoch), partition, offset))
+    }
+
+    fn trim_point(&self, partition: PartitionKey, keep: Keep) -> Result<Option<Offset>, EngineError> {
+        let lane = self.core.lane();
+        lane.fold.partition(partition)?.trim_point(partition, keep, lane.durable)
     }
 
     fn read(

@@ -36,13 +36,13 @@ pub(super) enum Kind {
     CreateTopic = 4,
     DeleteTopic = 5,
     LeaderEpochs = 6,
+    LogStart = 7,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
-        [Kind::Flush, Kind::Group, Kind::Meta, Kind::CreateTopic, Kind::DeleteTopic, Kind::LeaderEpochs]
-            .into_iter()
-            .find(|k| *k as u8 == byte)
+        use Kind::{CreateTopic, DeleteTopic, Flush, Group, LeaderEpochs, LogStart, Meta};
+        [Flush, Group, Meta, CreateTopic, DeleteTopic, LeaderEpochs, LogStart].into_iter().find(|k| *k as u8 == byte)
     }
 }
 
@@ -178,6 +178,10 @@ pub(super) enum Body {
         topic: TopicId,
     },
     LeaderEpochs(Vec<(PartitionKey, EpochStart)>),
+    LogStart {
+        partition: PartitionKey,
+        start: Offset,
+    },
 }
 
 impl Body {
@@ -189,6 +193,7 @@ impl Body {
             Body::CreateTopic { .. } => Kind::CreateTopic,
             Body::DeleteTopic { .. } => Kind::DeleteTopic,
             Body::LeaderEpochs(_) => Kind::LeaderEpochs,
+            Body::LogStart { .. } => Kind::LogStart,
         }
     }
 
@@ -216,6 +221,10 @@ impl Body {
                     out.put_i64_le(epoch.start.0);
                 }
             }
+            Body::LogStart { partition, start } => {
+                codec::put_partition(&mut out, *partition);
+                out.put_i64_le(start.0);
+            }
         }
         out
     }
@@ -241,6 +250,7 @@ impl Body {
                 };
                 Body::LeaderEpochs((0..count).map(entry).collect::<Option<_>>()?)
             }
+            Kind::LogStart => Body::LogStart { partition: r.partition()?, start: Offset(r.i64()?) },
         };
         r.end()?;
         Some(body)

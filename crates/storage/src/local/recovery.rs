@@ -484,6 +484,7 @@ fn build_lane(
         retiring: Vec::new(),
         packs,
         live_packs: BTreeSet::new(),
+        packs_thinned: false,
         retiring_packs: Vec::new(),
         tail: TailCache::new(options.tail_cache_bytes),
         retained,

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use bytes::Bytes;
-use pagemark_wire::types::PartitionKey;
+use pagemark_wire::types::{Offset, PartitionKey};
 
 use super::fold::{self, Fold};
 use super::index::{BatchEntry, Home};
@@ -166,6 +166,18 @@ impl<'a> Replay<'a> {
                     partition.begin_epoch(epoch);
                 }
             }
+            Body::LogStart { partition, start } => self.take_start(lsn, partition, start),
+        }
+    }
+
+    /// Whatever a recovery shows is durable, so that a log start takes effect at once.
+    fn take_start(&mut self, lsn: u64, key: PartitionKey, start: Offset) {
+        let Ok(partition) = self.fold.partition_mut(key) else { return self.topic_is_lost(key) };
+        if start > partition.log_end {
+            return partition.quarantine(key, "the log begins behind its end");
+        }
+        if self.fold.advance_start(lsn, key, start).is_ok() {
+            self.fold.settle(lsn);
         }
     }
 
@@ -182,6 +194,9 @@ impl<'a> Replay<'a> {
             return partition.quarantine(key, "the log holds something that is not a batch");
         };
         let entry = BatchEntry::new(&header, batch, lsn, home);
+        if header.last_offset() < partition.log_start {
+            return;
+        }
         if header.base_offset < partition.log_end {
             let known = partition.index.find(header.base_offset).map(|at| partition.index.entries[at].crc);
             if known != Some(entry.crc) {

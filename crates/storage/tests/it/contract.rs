@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pagemark_storage::contract::{self, TestBatch, partition, single, wait_durable};
-use pagemark_storage::engine::{Engine, LogStore, ShardEpoch, ShardId};
+use pagemark_storage::engine::{Engine, Keep, LogStore, ShardEpoch, ShardId};
 use pagemark_storage::local::{LocalEngine, LocalOptions};
 use pagemark_storage::memory::MemoryEngine;
 use pagemark_wire::types::{LeaderEpoch, Offset};
@@ -39,6 +39,30 @@ fn nothing_is_readable_before_it_is_durable() {
     assert_eq!(engine.extent(key).unwrap().durable_end, Offset(0));
     engine.release();
     assert_eq!(engine.read(key, Offset(0), 1 << 20, Offset(9)).unwrap().batches.len(), 1);
+}
+
+#[test]
+fn a_log_start_is_shown_when_it_is_durable_and_not_before() {
+    let engine = MemoryEngine::released_by_hand();
+    let key = partition(1, 0);
+    engine.create(key.topic, 1, LeaderEpoch(0)).unwrap();
+    engine.open(ShardId(0), ShardEpoch(1), &[key]).unwrap();
+    for base in 0..3 {
+        engine.append(ShardId(0), ShardEpoch(1), vec![single(key, TestBatch::at(base))]).unwrap();
+    }
+    engine.release();
+    let first = engine.advance_start(ShardId(0), ShardEpoch(1), key, Offset(2)).unwrap();
+    assert_eq!(
+        engine.advance_start(ShardId(0), ShardEpoch(1), key, Offset(1)),
+        Ok(first),
+        "not durable before that one"
+    );
+    assert_eq!(engine.extent(key).unwrap().log_start, Offset(0));
+    assert_eq!(engine.read(key, Offset(0), 1 << 20, Offset(9)).unwrap().batches.len(), 3);
+    engine.append(ShardId(0), ShardEpoch(1), vec![single(key, TestBatch::at(3))]).unwrap();
+    assert_eq!(engine.trim_point(key, Keep::Bytes(0)), Ok(Some(Offset(3))), "only what is durable goes");
+    engine.release();
+    assert_eq!(engine.extent(key).unwrap().log_start, Offset(2));
 }
 
 #[test]

@@ -187,6 +187,36 @@ fn lives_that_were_killed_after_a_checkpoint_leave_no_files_for_ever() {
 }
 
 #[test]
+fn what_lies_below_a_log_start_leaves_the_disk_and_never_comes_back() {
+    let disk = Arc::new(MemoryDisk::new(7));
+    let mut life = Life::new(disk.clone(), 2);
+    for base in 0..3 {
+        life.append(0, base);
+        life.append(1, base);
+        life.checkpoint();
+    }
+    assert_eq!(files_in(&disk, "packs/").len(), 3);
+    for (p, start) in [(0, 3), (1, 2)] {
+        let key = partition(1, p);
+        life.manual.engine().advance_start(ShardId(1), ShardEpoch(1), key, Offset(start)).unwrap();
+        while life.manual.step_flush() {}
+    }
+    life.checkpoint();
+    life.checkpoint();
+    assert_eq!(files_in(&disk, "packs/"), ["packs/00000003.pack"], "the last batch of one partition is still needed");
+    for cut in [Cut::Kill, Cut::Power] {
+        drop(life);
+        disk.restart(cut);
+        life = Life { manual: ManualEngine::open(disk.clone(), options()).unwrap() };
+        let engine = life.manual.engine();
+        let starts = [0, 1].map(|p| engine.extent(partition(1, p)).unwrap());
+        assert_eq!(starts.map(|extent| (extent.log_start.0, extent.log_end.0)), [(3, 3), (2, 3)], "{cut:?}");
+        assert_eq!([0, 1].map(|p| read(&engine, partition(1, p)).unwrap()), [0, 1], "{cut:?}");
+        life.checkpoint();
+    }
+}
+
+#[test]
 fn with_the_two_newest_checkpoints_rotten_the_one_before_is_found() {
     let disk = three_packs();
     disk.flip("checkpoints/00000004.ckpt", 40, 1);

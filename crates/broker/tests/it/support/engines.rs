@@ -50,6 +50,20 @@ impl LogStore for SlowReads {
         self.inner.append(shard, epoch, groups)
     }
 
+    fn advance_start(
+        &self,
+        shard: ShardId,
+        epoch: ShardEpoch,
+        partition: PartitionKey,
+        offset: Offset,
+    ) -> Result<Ticket, EngineError> {
+        self.inner.advance_start(shard, epoch, partition, offset)
+    }
+
+    fn trim_point(&self, partition: PartitionKey, keep: Keep) -> Result<Option<Offset>, EngineError> {
+        self.inner.trim_point(partition, keep)
+    }
+
     fn read(&self, key: PartitionKey, from: Offset, _: usize, bound: Offset) -> Result<ReadSlice, EngineError> {
         let slice = self.inner.read(key, from, 1, bound)?;
         self.read_bytes.fetch_add(slice.bytes, Ordering::SeqCst);

@@ -59,6 +59,7 @@ fn bodies() -> Vec<Body> {
         Body::CreateTopic { topic: key(9).topic, partitions: 12, first_epoch: LeaderEpoch(2) },
         Body::DeleteTopic { topic: key(9).topic },
         Body::LeaderEpochs(vec![(key(1), epoch), (key(2), epoch)]),
+        Body::LogStart { partition: key(1), start: Offset(7) },
     ]
 }
 
