@@ -197,7 +197,7 @@ fn keep_offsets_partitions(settings: &mut Settings, engine: &dyn Engine) -> Resu
     let asked = settings.offsets_topic_num_partitions;
     if asked != kept {
         tracing::warn!(asked, kept, "offsets.topic.num.partitions is fixed once the directory exists; keeping it");
-        settings.offsets_topic_num_partitions = kept;
+        settings.keep_offsets_partitions(kept);
     }
     Ok(())
 }

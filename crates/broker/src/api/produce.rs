@@ -123,14 +123,14 @@ fn check(
         let why = format!("{} has no partition {index}", topic.name);
         return Err(ProduceResult::Failed(ErrorCode::UnknownTopicOrPartition, why));
     };
-    let mut rules = topic.produce.rules(request.version, request.transactional, broker.host.now().wall);
+    let mut rules = topic.config.rules(request.version, request.transactional, broker.host.now().wall);
     rules.max_decompressed_bytes = rules.max_decompressed_bytes.min(request.decompressed_left);
     let header = check_shape(records.as_ref(), &rules).map_err(ProduceResult::Refused)?;
     let batch = records.expect("a batch with a header has bytes");
     let (walked, decompressed_bytes) = walk_aside(&header, &batch, &rules);
     request.decompressed_left = request.decompressed_left.saturating_sub(decompressed_bytes);
     broker.metrics.produced(batch.len(), header.record_count);
-    let log_append_time = topic.produce.log_append_time();
+    let log_append_time = topic.config.log_append_time();
     Ok(Checked { partition: Arc::clone(partition), header, batch, walked, log_append_time })
 }
 

@@ -19,7 +19,7 @@ use crate::host::Host;
 use crate::metadata::name::{check_topic_name, collision_key};
 use crate::metadata::record::{TOPIC_PREFIX, TopicRecord, topic_key};
 use crate::metadata::registry::{Topic, TopicRegistry, TopicsView};
-use crate::metadata::topic_config::ProduceConfig;
+use crate::metadata::topic_config::{TopicConfig, shown};
 use crate::metadata::{OFFSETS_TOPIC, topic_config};
 use crate::partitions::Partition;
 use crate::progress::ProgressHub;
@@ -98,9 +98,12 @@ impl TopicAdmin {
         let replication_factor = self.check_replication_factor(new.replication_factor)?;
         let mut configs = BTreeMap::new();
         for (name, value) in &new.configs {
-            let read = topic_config::read_config(name, value.as_deref());
+            let value = value.as_deref();
+            let value = value.ok_or_else(|| format!("Null value not supported for topic configs: {}", shown(name)));
+            let read = value.and_then(|value| topic_config::read_config(name, value));
             configs.insert(name.clone(), read.map_err(|why| (ErrorCode::InvalidConfig, why))?);
         }
+        topic_config::check_together(&configs).map_err(|why| (ErrorCode::InvalidConfig, why))?;
         Ok(TopicRecord { id: self.host.fresh_uuid(), partitions, replication_factor, configs })
     }
 
@@ -263,8 +266,8 @@ impl TopicAdmin {
             Arc::new(Partition::new(key, shard, self.executors.owner_of(shard)))
         };
         let partitions = (0..record.partitions).map(partition).collect();
-        let produce = ProduceConfig::of(&self.settings, &record.configs);
-        Topic { name, record, produce, partitions }
+        let config = TopicConfig::of(&self.settings, &record.configs);
+        Topic { name, record, config, partitions }
     }
 }
 

@@ -10,7 +10,7 @@ use pagemark_wire::types::{PartitionIndex, TopicId};
 
 use crate::metadata::OFFSETS_TOPIC;
 use crate::metadata::record::TopicRecord;
-use crate::metadata::topic_config::ProduceConfig;
+use crate::metadata::topic_config::TopicConfig;
 use crate::partitions::Partition;
 
 /// One topic, open.
@@ -20,8 +20,8 @@ pub struct Topic {
     pub name: String,
     /// What is stored of it.
     pub record: TopicRecord,
-    /// What its configuration says about produced batches.
-    pub produce: ProduceConfig,
+    /// What takes effect of its configuration.
+    pub config: TopicConfig,
     /// Its partitions, in order from 0.
     pub partitions: Vec<Arc<Partition>>,
 }

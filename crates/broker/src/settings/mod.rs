@@ -4,11 +4,12 @@
 //! A value on the command line wins over the environment, which wins over the file. A key that Apache Kafka 4.3 knows and
 //! we have no use for costs one warning line; any other unknown key is refused with the nearest known name, so that a typing
 //! error never passes for a default.
-//! Deliberately not here: settings of single topics, and changing any of these while the broker runs.
+//! Deliberately not here: configs of single topics (`metadata/topic_config`), and who changes a setting while the broker runs.
 
 mod docs;
 mod error;
 mod listeners;
+mod live;
 mod memory;
 mod names;
 mod properties;
@@ -21,12 +22,13 @@ use std::path::PathBuf;
 pub use docs::{help, markdown};
 pub use error::{Problem, SettingError, Source};
 pub use listeners::{Address, Endpoint};
+pub use live::{is_dynamic, spec};
 pub use memory::quarter_of_memory_bytes;
 pub use names::{Known, environment_name, lookup, nearest};
 pub use sources::own_environment;
 pub(crate) use table::OFFSETS_PARTITIONS_LIMIT;
 pub use table::{KEYS, MESSAGE_LIMIT_BYTES, Settings};
-pub use value::{Allowed, KeySpec, TimestampType};
+pub use value::{Allowed, ConfigType, KeySpec, TimestampType};
 
 /// Where the settings come from. What is later in this list wins.
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 //! To add one: add a row. The struct, the checks, the help text and docs/settings.md (`cargo xtask settings-docs`) follow.
 //! Deliberately not here: rules between settings (`listeners.rs`), keys of Kafka's that we have no use for (`kafka_keys.txt`).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::error::{Problem, SettingError};
@@ -15,6 +16,9 @@ const MS_INT: Allowed = Allowed::Whole { min: 0, max: INT_MAX, unit: "ms" };
 const INT_MAX: i64 = i32::MAX as i64;
 const COUNT: Allowed = Allowed::Whole { min: 1, max: INT_MAX, unit: "" };
 
+const RETENTION: Allowed = Allowed::WholeOr { other: -1, min: 1, max: i64::MAX, unit: "ms" };
+const RETENTION_INT: Allowed = Allowed::WholeOr { other: -1, min: 1, max: INT_MAX, unit: "" };
+
 /// The largest `message.max.bytes`: a batch and its frame must fit in a log record of 32 MiB.
 pub const MESSAGE_LIMIT_BYTES: i64 = 32 * 1024 * 1024 - 4096;
 
@@ -25,7 +29,11 @@ macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $field:ident: $kind:ty = $name:literal, $default:literal, $allowed:expr;)+) => {
         /// All settings, checked. Fields are named like their keys, with underscores for dots.
         #[derive(Debug, Clone, PartialEq)]
-        pub struct Settings { $($(#[doc = $doc])+ pub $field: $kind,)+ }
+        pub struct Settings {
+            $($(#[doc = $doc])+ pub $field: $kind,)+
+            /// What was given, as text, by the name in the table. The rest are defaults.
+            pub(super) given: BTreeMap<&'static str, String>,
+        }
 
         /// Every setting, in the order of the docs.
         pub const KEYS: &[KeySpec] =
@@ -34,7 +42,10 @@ macro_rules! settings {
         impl Settings {
             /// Takes what was given and the defaults for the rest. Where a value is not allowed, says so and goes on with the default.
             pub(super) fn from_given(given: &Given, errors: &mut Vec<SettingError>) -> Settings {
-                Settings { $($field: read_or_default($name, $default, &$allowed, given, errors),)+ }
+                Settings {
+                    $($field: read_or_default($name, $default, &$allowed, given, errors),)+
+                    given: given.iter().map(|(name, (value, _))| (*name, value.clone())).collect(),
+                }
             }
         }
     };
@@ -115,6 +126,27 @@ settings! {
 
     /// How far a producer's timestamp may lie in the future.
     log_message_timestamp_after_max_ms: i64 = "log.message.timestamp.after.max.ms", "3600000", MS;
+
+    /// For how long records are kept in a topic that does not say it itself; -1 for ever. Empty for `log.retention.minutes`.
+    /// Nothing is removed by age or size yet.
+    log_retention_ms: Option<i64> = "log.retention.ms", "", Allowed::Optional(&RETENTION);
+
+    /// The same in minutes, where `log.retention.ms` is empty; empty for `log.retention.hours`.
+    log_retention_minutes: Option<i64> = "log.retention.minutes", "", Allowed::Optional(&RETENTION_INT);
+
+    /// The same in hours, where the two above are empty.
+    log_retention_hours: i64 = "log.retention.hours", "168", RETENTION_INT;
+
+    /// The most bytes that a partition keeps in a topic that does not say it itself; a negative number for no limit.
+    log_retention_bytes: i64 = "log.retention.bytes", "-1",
+        Allowed::Whole { min: i64::MIN, max: i64::MAX, unit: "bytes" };
+
+    /// The size of a segment, the unit in which old records are removed, in a topic that does not say it itself.
+    log_segment_bytes: i64 = "log.segment.bytes", "1073741824",
+        Allowed::Whole { min: 1024 * 1024, max: INT_MAX, unit: "bytes" };
+
+    /// What happens to old records in a topic that does not say it itself: `delete` by age and size, `compact` by key.
+    log_cleanup_policy: String = "log.cleanup.policy", "delete", Allowed::Words(&["delete", "compact"]);
 
     /// How long a silent idempotent producer is remembered, so that its retries are still recognised.
     producer_id_expiration_ms: i64 = "producer.id.expiration.ms", "86400000",

@@ -62,13 +62,10 @@ fn kafkas_other_names_are_taken_and_yield_to_the_first_names() {
 
 #[test]
 fn a_setting_only_kafka_has_a_use_for_costs_one_line() {
-    let loaded = load(Some("process.roles=broker\n"), &[("PAGEMARK_LOG_RETENTION_HOURS", "1")], &[]).unwrap();
+    let loaded = load(Some("process.roles=broker\n"), &[("PAGEMARK_LOG_ROLL_HOURS", "1")], &[]).unwrap();
     assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
     assert!(loaded.warnings[0].contains("process.roles") && loaded.warnings[0].contains("server.properties:1"));
-    assert!(
-        loaded.warnings[1].contains("log.retention.hours")
-            && loaded.warnings[1].contains("PAGEMARK_LOG_RETENTION_HOURS")
-    );
+    assert!(loaded.warnings[1].contains("log.roll.hours") && loaded.warnings[1].contains("PAGEMARK_LOG_ROLL_HOURS"));
 }
 
 #[test]

@@ -50,6 +50,43 @@ pub enum Allowed {
     AddressOrEmpty,
     /// `NAME:PROTOCOL`, any number of them, separated by commas.
     ProtocolMap,
+    /// A whole number between both, or this other one, which has a meaning of its own.
+    WholeOr {
+        /// The other one.
+        other: i64,
+        /// Least value.
+        min: i64,
+        /// Greatest value.
+        max: i64,
+        /// As for `Whole`.
+        unit: &'static str,
+    },
+    /// A decimal number from 0 to 1.
+    Fraction,
+    /// Any number of these words, separated by commas.
+    Words(&'static [&'static str]),
+    /// `PARTITION:BROKER`, any number of them, separated by commas, or `*` for all.
+    Replicas,
+    /// This, or empty for "not set".
+    Optional(&'static Allowed),
+}
+
+/// A type of values as DescribeConfigs numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i8)]
+pub enum ConfigType {
+    /// `true` or `false`.
+    Boolean = 1,
+    /// Text.
+    String = 2,
+    /// 32 bits.
+    Int = 3,
+    /// 64 bits.
+    Long = 5,
+    /// A decimal number.
+    Double = 6,
+    /// Several, separated by commas.
+    List = 7,
 }
 
 impl Allowed {
@@ -69,6 +106,13 @@ impl Allowed {
                     format!("a whole number from {min} to {max}{unit}")
                 }
             }
+            Allowed::WholeOr { other, min, max, unit } => {
+                format!("{}, or {other}", Allowed::Whole { min, max, unit }.in_words())
+            }
+            Allowed::Fraction => "a number from 0 to 1".to_owned(),
+            Allowed::Words(words) => format!("{}, several separated by commas, or nothing", words.join(" or ")),
+            Allowed::Replicas => "PARTITION:BROKER, several separated by commas, or * for all, or nothing".to_owned(),
+            Allowed::Optional(inner) => format!("{}, or empty", inner.in_words()),
             Allowed::Switch => "true or false".to_owned(),
             Allowed::OneOf(words) => words.join(" or "),
             Allowed::Directory => "exactly one directory".to_owned(),
@@ -79,6 +123,59 @@ impl Allowed {
             Allowed::ProtocolMap => "NAME:PROTOCOL, several separated by commas, e.g. INSIDE:PLAINTEXT".to_owned(),
         }
     }
+}
+
+impl Allowed {
+    /// The type that DescribeConfigs tells.
+    #[must_use]
+    pub fn config_type(&self) -> ConfigType {
+        match self {
+            Allowed::Switch => ConfigType::Boolean,
+            Allowed::Whole { max, .. } | Allowed::WholeOr { max, .. } if *max <= i64::from(i32::MAX) => ConfigType::Int,
+            Allowed::Whole { .. } | Allowed::WholeOr { .. } => ConfigType::Long,
+            Allowed::Fraction => ConfigType::Double,
+            Allowed::Endpoints | Allowed::Words(_) | Allowed::Replicas => ConfigType::List,
+            Allowed::OneOf(_) | Allowed::Directory | Allowed::AddressOrEmpty | Allowed::ProtocolMap => {
+                ConfigType::String
+            }
+            Allowed::Optional(inner) => inner.config_type(),
+        }
+    }
+
+    /// The value as it is to be kept and used, which is as whoever uses it reads it, without the spaces and signs that
+    /// Kafka overlooks; `None` if it is not allowed.
+    #[must_use]
+    pub fn canonical(&self, text: &str) -> Option<String> {
+        let text = text.trim();
+        match self {
+            Allowed::Whole { .. } | Allowed::WholeOr { .. } => whole(text, self).map(|number| number.to_string()),
+            Allowed::Switch => bool::read(text, self).map(|on| on.to_string()),
+            Allowed::OneOf(words) => words.contains(&text).then(|| text.to_owned()),
+            Allowed::Fraction => {
+                text.parse::<f64>().ok().filter(|number| (0.0..=1.0).contains(number)).map(|_| text.to_owned())
+            }
+            Allowed::Words(words) => list(text, |word| words.contains(&word)),
+            Allowed::Replicas if text == "*" => Some(text.to_owned()),
+            Allowed::Replicas => list(text, is_replica),
+            Allowed::Optional(_) if text.is_empty() => Some(String::new()),
+            Allowed::Optional(inner) => inner.canonical(text),
+            Allowed::Directory => PathBuf::read(text, self).map(|_| text.to_owned()),
+            Allowed::Endpoints => <Vec<Endpoint>>::read(text, self).map(|_| text.to_owned()),
+            Allowed::AddressOrEmpty => <Option<Address>>::read(text, self).map(|_| text.to_owned()),
+            Allowed::ProtocolMap => <Vec<(String, String)>>::read(text, self).map(|_| text.to_owned()),
+        }
+    }
+}
+
+/// A list without the spaces, if it is empty or every entry is legal.
+fn list(text: &str, is_legal: impl Fn(&str) -> bool) -> Option<String> {
+    let entries: Vec<&str> = text.split(',').map(str::trim).collect();
+    (text.is_empty() || entries.iter().all(|entry| is_legal(entry))).then(|| entries.join(","))
+}
+
+fn is_replica(entry: &str) -> bool {
+    let is_number = |text: &str| text.trim().parse::<i32>().is_ok_and(|number| number >= 0);
+    entry.split_once(':').is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
 }
 
 /// One row of the table.
@@ -109,8 +206,14 @@ pub(super) trait Value: Sized {
 }
 
 fn whole(text: &str, allowed: &Allowed) -> Option<i64> {
-    let Allowed::Whole { min, max, .. } = *allowed else { return None };
-    text.parse::<i64>().ok().filter(|number| (min..=max).contains(number))
+    let number = text.parse::<i64>().ok()?;
+    let is_allowed = match *allowed {
+        Allowed::Whole { min, max, .. } => (min..=max).contains(&number),
+        Allowed::WholeOr { other, min, max, .. } => number == other || (min..=max).contains(&number),
+        Allowed::Optional(inner) => return whole(text, inner),
+        _ => false,
+    };
+    is_allowed.then_some(number)
 }
 
 macro_rules! whole_numbers {
@@ -124,6 +227,18 @@ macro_rules! whole_numbers {
 }
 
 whole_numbers!(i16, i32, i64, u64, usize);
+
+impl Value for Option<i64> {
+    fn read(text: &str, allowed: &Allowed) -> Option<Option<i64>> {
+        if text.is_empty() { Some(None) } else { whole(text, allowed).map(Some) }
+    }
+}
+
+impl Value for String {
+    fn read(text: &str, allowed: &Allowed) -> Option<String> {
+        allowed.canonical(text)
+    }
+}
 
 impl Value for bool {
     fn read(text: &str, _: &Allowed) -> Option<bool> {
