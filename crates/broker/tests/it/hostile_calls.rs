@@ -4,9 +4,10 @@ use bytes::Bytes;
 use pagemark_wire::messages::join_group_request::JoinGroupRequestProtocol;
 use pagemark_wire::messages::*;
 
-use crate::support::Rig;
 use crate::support::batches::batch;
 use crate::support::client::*;
+use crate::support::raw::{Raw, Reaction};
+use crate::support::{Rig, until};
 
 #[test]
 fn commits_to_places_that_are_not_there_are_refused_one_by_one_row_54_e_25() {
@@ -78,6 +79,65 @@ fn a_commit_too_large_for_the_log_is_refused_for_good_and_the_group_lives_on_o_1
     assert_eq!(client.committed("g", "orders", 0).committed_offset, -1, "all or nothing (O-18)");
     assert_eq!(client.commit("g", "orders", 0, 5), 0);
     assert_eq!(client.committed("g", "orders", 0).committed_offset, 5);
+}
+
+#[test]
+fn commits_with_a_generation_or_a_member_that_the_group_does_not_have_rows_56_57_58() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("orders", 1, &[]);
+    assert_eq!(client.commit("readers", "orders", 0, 3), 0, "an empty group is there from now on (O-2)");
+    for version in 2..=9 {
+        let mut code = |group: &str, generation: i32, member: &str| {
+            let request = commit_request(group, &[("orders", 0, 9, "")])
+                .with_generation_id_or_member_epoch(generation)
+                .with_member_id(text(member));
+            client.ask(version, &request).topics[0].partitions[0].error_code
+        };
+        assert_eq!(code("readers", 5, "stranger"), 25, "row 56, version {version} (O-10)");
+        assert_eq!(
+            code("nobody", 5, "stranger"),
+            if version >= 9 { 69 } else { 22 },
+            "row 57, version {version} (O-3)"
+        );
+        assert_eq!(client.committed("readers", "orders", 0).committed_offset, 3, "nothing of it landed");
+    }
+    for version in 2..=9 {
+        let request = commit_request("readers", &[("orders", 0, 7, "")]).with_member_id(text("made-up"));
+        let request = request.with_generation_id_or_member_epoch(-1);
+        assert_eq!(client.ask(version, &request).topics[0].partitions[0].error_code, 0, "row 58, empty (O-9)");
+    }
+    let mut member = rig.client();
+    let joined = member.ask(3, &join("readers", "", 10_000, &[("range", Bytes::from_static(b"m"))]));
+    assert_eq!(joined.error_code, 0);
+    let request = commit_request("readers", &[("orders", 0, 1, "")]).with_member_id(text("made-up"));
+    let answer = client.ask(8, &request.with_generation_id_or_member_epoch(-1));
+    assert_eq!(answer.topics[0].partitions[0].error_code, 25, "row 58, with members (O-11)");
+    assert_eq!(client.committed("readers", "orders", 0).committed_offset, 7);
+}
+
+#[test]
+fn offsets_of_very_many_partitions_are_all_told_and_a_million_are_too_many_row_90_q_23() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("orders", 1, &[]);
+    assert_eq!(client.commit("readers", "orders", 0, 4), 0);
+    let asked = |count: i32| {
+        let mut request = committed_request("readers", Some(&[("orders", 0)]));
+        request.groups[0].topics.as_mut().expect("it was given")[0].partition_indexes = (0..count).collect();
+        request
+    };
+    for version in [8, 9] {
+        let told = client.ask(version, &asked(190_000)).groups.remove(0).topics.remove(0).partitions;
+        let told = told.iter().map(|p| (p.partition_index, p.committed_offset, p.error_code));
+        let expected = (0..190_000).map(|index| (index, if index == 0 { 4 } else { -1 }, 0));
+        assert!(told.eq(expected), "version {version}: each for itself, in the order asked");
+        let mut raw = Raw::connect(rig.address);
+        raw.request(version, &asked(1_000_000));
+        assert_eq!(raw.reaction(), Reaction::Closed, "decoded and answered it would be forty times what was sent");
+    }
+    assert_eq!(client.committed("readers", "orders", 0).committed_offset, 4, "others are served on");
+    until("nothing is charged any more", || rig.broker().budget.used_bytes() == 0);
 }
 
 fn join(group: &str, member: &str, session_timeout_ms: i32, protocols: &[(&str, Bytes)]) -> JoinGroupRequest {

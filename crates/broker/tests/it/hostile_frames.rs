@@ -49,52 +49,56 @@ fn rows() -> Vec<(&'static str, Vec<u8>, Expect)> {
     let client_id_of = |length: i16, rest: &[u8]| framed(&[&header(3, 4)[..], &length.to_be_bytes(), rest].concat());
     let no_topics = [0, 0, 0, 0, 0]; // an empty array, no auto-creation
     vec![
-        ("1 HTTP", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), Close),
-        ("1 HTTP post", b"POST /topics HTTP/1.1\r\nContent-Length: 0\r\n\r\n".to_vec(), Close),
-        ("2 TLS", tls_hello, Close),
-        ("3 size -1", (-1i32).to_be_bytes().to_vec(), Close),
-        ("3 size 2^31-1", i32::MAX.to_be_bytes().to_vec(), Close),
-        ("3 size 100 MiB + 1", (100 * 1024 * 1024 + 1i32).to_be_bytes().to_vec(), Close),
-        ("4 size 0", vec![0; 4], Close),
-        ("5 shorter than a header", framed(&[0, 3, 0, 4, 0, 0, 0]), Close),
-        ("5 header cut within the client id", framed(&[&header(3, 4)[..], &[0, 9, b'x']].concat()), Close),
-        ("5 no client id at all", framed(&header(3, 4)), Close),
-        ("7 key 9999", request_with_body(9999, 0, false, &[0; 16]), Close),
-        ("7 key -1", request_with_body(-1, 0, false, &[0; 16]), Close),
-        ("7 a key of Kafka's that is not served", request_with_body(32, 1, false, &[0; 16]), Close),
-        ("11 empty software name", software("", "1"), Versions(3, 42)),
-        ("11 empty software version", software("a", ""), Versions(3, 42)),
-        ("11 bad software name", software("a b", "1"), Versions(3, 42)),
-        ("11 bad software version", software("a", "-1"), Versions(3, 42)),
-        ("13 Metadata 99", request_with_body(3, 99, true, &[0; 16]), Close),
-        ("14 array of 2^31-1", metadata_4(&[0x7f, 0xff, 0xff, 0xff, 0]), Close),
-        ("14 compact array of 2^32-2", metadata_12(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0]), Close),
-        ("15 array of -2", metadata_4(&[0xff, 0xff, 0xff, 0xfe, 0]), Close),
-        ("16 text past the end", metadata_4(&[0, 0, 0, 1, 0x7f, 0xff, b'a', 0]), Close),
-        ("16 text of length -2", metadata_4(&[0, 0, 0, 1, 0xff, 0xfe, 0]), Close),
-        ("16 text of length -1 where null is not allowed", metadata_4(&[0, 0, 0, 1, 0xff, 0xff, 0]), Close),
-        ("17 client id of length -5", client_id_of(-5, &[0, 0, 0, 1, 0, 1, b'x', 0]), Topic(4, 3)),
-        ("17 no client id", client_id_of(-1, &[0, 0, 0, 1, 0, 1, b'x', 0]), Topic(4, 3)),
-        ("18 topic name not UTF-8", metadata_4(&[0, 0, 0, 1, 0, 2, 0xff, 0xfe, 1]), Topic(4, 17)),
+        ("row 1: HTTP", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), Close),
+        ("row 1: HTTP post", b"POST /topics HTTP/1.1\r\nContent-Length: 0\r\n\r\n".to_vec(), Close),
+        ("row 2: TLS", tls_hello, Close),
+        ("row 3: size -1", (-1i32).to_be_bytes().to_vec(), Close),
+        ("row 3: size 2^31-1", i32::MAX.to_be_bytes().to_vec(), Close),
+        ("row 3: size 100 MiB + 1", (100 * 1024 * 1024 + 1i32).to_be_bytes().to_vec(), Close),
+        ("row 4: size 0", vec![0; 4], Close),
+        ("row 5: shorter than a header", framed(&[0, 3, 0, 4, 0, 0, 0]), Close),
+        ("row 5: header cut within the client id", framed(&[&header(3, 4)[..], &[0, 9, b'x']].concat()), Close),
+        ("row 5: no client id at all", framed(&header(3, 4)), Close),
+        ("row 7: key 9999", request_with_body(9999, 0, false, &[0; 16]), Close),
+        ("row 7: key -1", request_with_body(-1, 0, false, &[0; 16]), Close),
+        ("row 7: a key of Kafka's that is not served", request_with_body(32, 1, false, &[0; 16]), Close),
+        ("row 11: empty software name", software("", "1"), Versions(3, 42)),
+        ("row 11: empty software version", software("a", ""), Versions(3, 42)),
+        ("row 11: bad software name", software("a b", "1"), Versions(3, 42)),
+        ("row 11: bad software version", software("a", "-1"), Versions(3, 42)),
+        ("row 13: Metadata 99", request_with_body(3, 99, true, &[0; 16]), Close),
+        ("row 14: array of 2^31-1", metadata_4(&[0x7f, 0xff, 0xff, 0xff, 0]), Close),
+        ("row 14: compact array of 2^32-2", metadata_12(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0]), Close),
+        ("row 15: array of -2", metadata_4(&[0xff, 0xff, 0xff, 0xfe, 0]), Close),
+        ("row 16: text past the end", metadata_4(&[0, 0, 0, 1, 0x7f, 0xff, b'a', 0]), Close),
+        ("row 16: text of length -2", metadata_4(&[0, 0, 0, 1, 0xff, 0xfe, 0]), Close),
+        ("row 16: text of length -1 where null is not allowed", metadata_4(&[0, 0, 0, 1, 0xff, 0xff, 0]), Close),
+        ("row 17: client id of length -5", client_id_of(-5, &[0, 0, 0, 1, 0, 1, b'x', 0]), Topic(4, 3)),
+        ("row 17: no client id", client_id_of(-1, &[0, 0, 0, 1, 0, 1, b'x', 0]), Topic(4, 3)),
+        ("row 18: topic name not UTF-8", metadata_4(&[0, 0, 0, 1, 0, 2, 0xff, 0xfe, 1]), Topic(4, 17)),
         (
-            "18 compact topic name not UTF-8",
+            "row 18: compact topic name not UTF-8",
             metadata_12(&[2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0xff, 0, 1, 0, 0]),
             Topic(12, 17),
         ),
-        ("18 group id not UTF-8", request_with_body(12, 0, false, &[0, 1, 0xff, 0, 0, 0, 1, 0, 1, b'm']), Close),
-        ("19 varint of six bytes", metadata_12(&[0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 0]), Close),
-        ("20 2^32-1 tags", metadata_12(&[1, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]), Close),
+        ("row 18: group id not UTF-8", request_with_body(12, 0, false, &[0, 1, 0xff, 0, 0, 0, 1, 0, 1, b'm']), Close),
+        ("row 19: varint of six bytes", metadata_12(&[0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 0]), Close),
+        ("row 20: 2^32-1 tags", metadata_12(&[1, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]), Close),
         (
-            "20 2^32-1 tags in the header",
+            "row 20: 2^32-1 tags in the header",
             framed(&[&header(3, 12)[..], &[0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat()),
             Close,
         ),
-        ("21 tag size past the end", metadata_12(&[1, 0, 0, 1, 9, 100, b'x']), Close),
-        ("21 tag size past the end in the header", framed(&[&header(3, 12)[..], &[0, 0, 1, 9, 100]].concat()), Close),
-        ("23 topic ../x", metadata_4(&[0, 0, 0, 1, 0, 4, b'.', b'.', b'/', b'x', 1]), Topic(4, 17)),
+        ("row 21: tag size past the end", metadata_12(&[1, 0, 0, 1, 9, 100, b'x']), Close),
+        (
+            "row 21: tag size past the end in the header",
+            framed(&[&header(3, 12)[..], &[0, 0, 1, 9, 100]].concat()),
+            Close,
+        ),
+        ("row 23: topic ../x", metadata_4(&[0, 0, 0, 1, 0, 4, b'.', b'.', b'/', b'x', 1]), Topic(4, 17)),
         ("body cut short", metadata_4(&no_topics[..3]), Close),
         (
-            "51 commit to a null group",
+            "row 51: commit to a null group",
             request_with_body(8, 2, false, &[[0xff; 2].to_vec(), vec![0; 18]].concat()),
             Close,
         ),
@@ -108,13 +112,13 @@ fn judge(address: SocketAddr, row: &str, bytes: &[u8], expect: &Expect) {
         (Reaction::Closed, Close) => {}
         (Reaction::Answered(frame), Topic(version, code)) => {
             let answer: MetadataResponse = decode(MetadataRequest::API, *version, &frame);
-            assert_eq!(answer.topics.iter().map(|t| t.error_code).collect::<Vec<_>>(), [*code], "row {row}");
+            assert_eq!(answer.topics.iter().map(|t| t.error_code).collect::<Vec<_>>(), [*code], "{row}");
         }
         (Reaction::Answered(frame), Versions(version, code)) => {
             let answer: ApiVersionsResponse = decode(ApiVersionsRequest::API, *version, &frame);
-            assert_eq!(answer.error_code, *code, "row {row}");
+            assert_eq!(answer.error_code, *code, "{row}");
         }
-        (reaction, _) => panic!("row {row}: {reaction:?}"),
+        (reaction, _) => panic!("{row}: {reaction:?}"),
     }
 }
 
@@ -124,7 +128,7 @@ fn every_row_of_bad_frames_gets_its_answer_and_others_are_served_on() {
     let mut good = rig.client();
     for (row, bytes, expect) in rows() {
         judge(rig.address, row, &bytes, &expect);
-        assert_eq!(good.ask(12, &metadata_request(&[])).brokers.len(), 1, "after row {row}");
+        assert_eq!(good.ask(12, &metadata_request(&[])).brokers.len(), 1, "after {row}");
     }
     let names: Vec<String> = rig.broker().registry.view().iter().map(|t| t.name.clone()).collect();
     assert_eq!(names, ["__consumer_offsets"], "nothing illegal was stored (row 18)");

@@ -15,7 +15,7 @@ fn codes(answer: &CreateTopicsResponse) -> Vec<i16> {
 }
 
 #[test]
-fn each_topic_of_a_creation_has_its_own_result_p_28() {
+fn each_topic_of_a_creation_has_its_own_result_p_28_rows_77_and_78() {
     let rig = Rig::memory();
     let mut client = rig.client();
     client.create("there", 1, &[]);
@@ -61,7 +61,7 @@ fn names_that_collide_within_one_request_are_refused_from_the_second_on_p_25() {
 }
 
 #[test]
-fn a_replication_factor_of_three_is_taken_as_one_where_that_is_switched_on_p_28() {
+fn a_replication_factor_of_three_is_taken_as_one_where_that_is_switched_on_p_28_row_78() {
     let rig = Rig::with(&["pagemark.lenient.replication.factor=true"]);
     let mut topic = new_topic("orders", 1, &[]);
     topic.replication_factor = 3;
