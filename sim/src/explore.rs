@@ -253,7 +253,7 @@ impl Story<'_> {
             }
             let value = format!("after the crash {}", self.rng.next()).into_bytes();
             let batch = build(end, leader_epoch, Source::PLAIN, 1, &[(Vec::new(), value)]);
-            let group = AtomicGroup(vec![Append { partition, batch }]);
+            let group = AtomicGroup(vec![Append::new(partition, batch)]);
             let ticket = rig
                 .engine
                 .append(shard_of(partition.topic), ShardEpoch(1), vec![group])

@@ -79,7 +79,7 @@ impl TestBatch {
 /// One append of one batch as its own group.
 #[must_use]
 pub fn single(partition: PartitionKey, batch: TestBatch) -> AtomicGroup {
-    AtomicGroup(vec![Append { partition, batch: batch.build() }])
+    AtomicGroup(vec![Append::new(partition, batch.build())])
 }
 
 #[derive(Default)]
@@ -186,7 +186,7 @@ pub fn refuses_a_wrong_base(fresh: Fresh<'_>) {
     let mut short = TestBatch::at(1).build();
     short.truncate(70);
     for garbage in [Bytes::new(), Bytes::from_static(&[0xff; 80]), short] {
-        let group = AtomicGroup(vec![Append { partition: partition(1, 0), batch: garbage }]);
+        let group = AtomicGroup(vec![Append::new(partition(1, 0), garbage)]);
         assert!(matches!(engine.append(SHARD, EPOCH, vec![group]), Err(EngineError::WrongBase { .. })));
     }
     assert_eq!(engine.extent(partition(1, 0)).expect("known").log_end, Offset(1));
@@ -220,9 +220,9 @@ pub fn takes_all_of_a_call_or_nothing(fresh: Fresh<'_>) {
     assert!(matches!(engine.append(SHARD, EPOCH, unknown), Err(EngineError::UnknownPartition(_))));
     assert_eq!(engine.extent(a).expect("known").log_end, Offset(0));
     let both = AtomicGroup(vec![
-        Append { partition: a, batch: TestBatch::at(0).build() },
-        Append { partition: b, batch: TestBatch::at(0).build() },
-        Append { partition: a, batch: TestBatch::at(1).build() },
+        Append::new(a, TestBatch::at(0).build()),
+        Append::new(b, TestBatch::at(0).build()),
+        Append::new(a, TestBatch::at(1).build()),
     ]);
     let ticket = engine.append(SHARD, EPOCH, vec![both, single(a, TestBatch::at(2))]).expect("in order");
     wait_durable(&*engine, ticket);

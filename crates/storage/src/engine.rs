@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pagemark_core::partition::ProducerTable;
+use pagemark_wire::records::StampedBatch;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicId};
 
 /// Position in an engine's order of writes: the n-th write ever, from 1. 0 means "before everything".
@@ -89,14 +90,26 @@ pub enum EngineError {
     Io(Arc<str>),
 }
 
-/// One batch for one partition, complete: base offset, leader epoch and checksum are already in its bytes.
+/// One batch for one partition, complete: base offset, leader epoch and checksum are already in its header.
 /// Its base offset says what the owner believes the log end to be; the engine refuses any other.
 #[derive(Debug, Clone)]
 pub struct Append {
     /// Where it goes.
     pub partition: PartitionKey,
-    /// Exactly one record batch of format v2.
-    pub batch: Bytes,
+    /// Exactly one record batch of format v2, copied by the engine to its place and nowhere before.
+    pub batch: StampedBatch,
+    /// CRC-32C of all of it, computed here, where no lock is held.
+    pub(crate) crc: u32,
+}
+
+impl Append {
+    /// This batch for this partition.
+    #[must_use]
+    pub fn new(partition: PartitionKey, batch: impl Into<StampedBatch>) -> Append {
+        let batch = batch.into();
+        let crc = batch.crc();
+        Append { partition, batch, crc }
+    }
 }
 
 /// Batches that become durable together or not at all.

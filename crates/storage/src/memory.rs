@@ -135,8 +135,8 @@ impl State {
             for (append, header) in group.0.into_iter().zip(&mut headers) {
                 let stored = self.batches.entry(append.partition).or_default();
                 let home = Home::Pack { pack: 0, offset: stored.len() as u64 };
-                let entry = BatchEntry::new(header, &append.batch, lsn.0, home);
-                stored.push(append.batch);
+                let entry = BatchEntry::new(header, append.crc, lsn.0, home);
+                stored.push(append.batch.joined());
                 self.fold.partition_mut(append.partition)?.accept(header, entry);
             }
         }

@@ -134,9 +134,8 @@ impl Workload {
             })
             .collect();
         let epoch = self.clients.shard_epochs[&topic];
-        let group = AtomicGroup(
-            batches.iter().map(|(partition, batch)| Append { partition: *partition, batch: batch.clone() }).collect(),
-        );
+        let group =
+            AtomicGroup(batches.iter().map(|(partition, batch)| Append::new(*partition, batch.clone())).collect());
         let asked = self.ask(Change::Group(batches.clone()), |engine| {
             engine.append(shard_of(topic), epoch, vec![group]).map(|ticket| ((), ticket.0))
         })?;
@@ -456,7 +455,7 @@ impl Workload {
         self.open_shard(key.topic)?;
         let owned = &self.clients.owned[&key];
         let batch = build(owned.log_end, owned.leader_epoch, Source::PLAIN, 0, &[(Vec::new(), b"fenced".to_vec())]);
-        let group = AtomicGroup(vec![Append { partition: key, batch }]);
+        let group = AtomicGroup(vec![Append::new(key, batch)]);
         match self.rig.engine.append(shard_of(key.topic), before, vec![group]) {
             Err(EngineError::Fenced | EngineError::Stopped(_)) => Ok(()),
             other => Err(self.wrong(format!("an owner of {key} that was replaced appends: {other:?}"))),

@@ -54,7 +54,7 @@ impl Executor {
         let Some(OwnedPartition { state, .. }) = self.partitions.get_mut(&shard.partition.key) else { return };
         for batch in shard.take_in(state, effects, self.now) {
             let partition = shard.partition.key;
-            self.turn.append(shard.partition.shard, Append { partition, batch });
+            self.turn.append(shard.partition.shard, Append::new(partition, batch));
         }
     }
 

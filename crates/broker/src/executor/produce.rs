@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use pagemark_core::partition::{AppendVerdict, PartitionState};
 use pagemark_core::time::MonoMs;
 use pagemark_storage::engine::{Append, AtomicGroup, Lsn};
 use pagemark_wire::ErrorCode;
-use pagemark_wire::records::{BatchError, BatchHeader, Stamp, Walked, stamp};
+use pagemark_wire::records::{BatchError, BatchHeader, Stamp, StampedBatch, Walked, stamp};
 use pagemark_wire::types::{Offset, PartitionKey};
 
 use super::turn::{Executor, OwnedPartition, Pending};
@@ -90,7 +90,7 @@ impl Executor {
                     (Ok(walked), false) => Stamp::CreateTime { max_timestamp_ms: walked.max_timestamp_ms },
                 };
                 let batch = stamped(state, base_offset, &work.batch, time, self.now.mono);
-                self.turn.append(work.partition.shard, Append { partition: work.partition.key, batch });
+                self.turn.append(work.partition.shard, Append::new(work.partition.key, batch));
                 done(base_offset, if work.log_append_time { now_ms } else { -1 })
             }
         };
@@ -119,11 +119,10 @@ impl Executor {
 }
 
 /// The batch with its place in the log written into it, taken note of by the partition's state.
-fn stamped(state: &mut PartitionState, base_offset: Offset, sent: &Bytes, time: Stamp, now: MonoMs) -> Bytes {
-    let mut batch = BytesMut::from(&sent[..]);
-    let header = stamp(&mut batch, base_offset, state.leader_epoch(), time);
+fn stamped(state: &mut PartitionState, base_offset: Offset, sent: &Bytes, time: Stamp, now: MonoMs) -> StampedBatch {
+    let (batch, header) = stamp(sent, base_offset, state.leader_epoch(), time);
     state.replay(&header, now);
-    batch.freeze()
+    batch
 }
 
 impl Produced {

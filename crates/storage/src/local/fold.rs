@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use pagemark_core::partition::ProducerTable;
-use pagemark_wire::records::{BATCH_HEADER_LEN, BatchHeader};
+use pagemark_wire::records::{BATCH_HEADER_LEN, BatchHeader, StampedBatch};
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex as Index, PartitionKey, ProducerId, TopicId};
 
 use super::index::{BatchEntry, PartitionIndex};
@@ -316,8 +316,8 @@ pub(crate) fn judge<'a>(
 }
 
 /// The header of bytes that are exactly one batch with a range of offsets.
-pub(crate) fn whole_batch(batch: &[u8]) -> Option<BatchHeader> {
-    let header = BatchHeader::parse(batch).ok()?;
+pub(crate) fn whole_batch(batch: &StampedBatch) -> Option<BatchHeader> {
+    let header = batch.header().ok()?;
     let whole = header.size_bytes() == batch.len() as i64 && batch.len() >= BATCH_HEADER_LEN;
     let in_range = header.base_offset.0 >= 0
         && header.last_offset_delta >= 0

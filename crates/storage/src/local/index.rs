@@ -34,7 +34,8 @@ pub(crate) struct BatchEntry {
 }
 
 impl BatchEntry {
-    pub(crate) fn new(header: &BatchHeader, batch: &[u8], lsn: u64, home: Home) -> BatchEntry {
+    /// An entry for a batch with this header; `crc` is that of the whole batch.
+    pub(crate) fn new(header: &BatchHeader, crc: u32, lsn: u64, home: Home) -> BatchEntry {
         BatchEntry {
             base: header.base_offset,
             last: header.last_offset(),
@@ -42,8 +43,8 @@ impl BatchEntry {
             max_so_far_ms: header.max_timestamp_ms,
             lsn,
             home,
-            len: batch.len() as u32,
-            crc: crc32c::crc32c(batch),
+            len: header.size_bytes() as u32, // of the whole batch: `whole_batch` has compared them
+            crc,
         }
     }
 }

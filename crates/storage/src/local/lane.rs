@@ -300,7 +300,7 @@ impl Lane {
         let offsets = record::put_group(&mut self.writer.slab, lsn, self.writer.seal, group);
         for ((append, header), offset) in group.0.iter().zip(headers).zip(offsets) {
             let home = Home::Log { generation: at.generation, offset: at.offset + offset as u64 };
-            let entry = BatchEntry::new(header, &append.batch, lsn, home);
+            let entry = BatchEntry::new(header, append.crc, lsn, home);
             self.fold.partition_mut(append.partition)?.accept(header, entry);
         }
         Ok(())

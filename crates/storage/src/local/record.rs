@@ -154,7 +154,7 @@ pub(super) fn put_group(out: &mut BytesMut, lsn: u64, seal: Seal, group: &Atomic
     let mut at = Vec::with_capacity(group.0.len());
     for append in &group.0 {
         at.push(out.len() - start);
-        out.put_slice(&append.batch);
+        append.batch.pieces().iter().for_each(|piece| out.put_slice(piece));
     }
     finish(out, start, seal);
     at

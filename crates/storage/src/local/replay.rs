@@ -190,13 +190,13 @@ impl<'a> Replay<'a> {
 
     fn take_batch(&mut self, key: PartitionKey, batch: &Bytes, lsn: u64, home: Home) {
         let Ok(partition) = self.fold.partition_mut(key) else { return self.topic_is_lost(key) };
-        let Some(header) = fold::whole_batch(batch) else {
+        let Some(header) = fold::whole_batch(&batch.clone().into()) else {
             return partition.quarantine(key, "the log holds something that is not a batch");
         };
-        let entry = BatchEntry::new(&header, batch, lsn, home);
         if header.last_offset() < partition.log_start {
             return;
         }
+        let entry = BatchEntry::new(&header, crc32c::crc32c(batch), lsn, home);
         if header.base_offset < partition.log_end {
             let known = partition.index.find(header.base_offset).map(|at| partition.index.entries[at].crc);
             if known != Some(entry.crc) {

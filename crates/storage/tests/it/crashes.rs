@@ -284,9 +284,8 @@ impl Run {
             *end += i64::from(records);
             batches.push((key, batch.build()));
         }
-        let group = AtomicGroup(
-            batches.iter().map(|(partition, batch)| Append { partition: *partition, batch: batch.clone() }).collect(),
-        );
+        let group =
+            AtomicGroup(batches.iter().map(|(partition, batch)| Append::new(*partition, batch.clone())).collect());
         if let Ok(ticket) = engine.append(SHARD, ShardEpoch(shard_epoch), vec![group]) {
             self.maybe.push((ticket.0, Event::Group(batches)));
         }

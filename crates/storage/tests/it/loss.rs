@@ -150,7 +150,7 @@ fn what_looks_like_a_log_record_inside_of_a_batch_is_only_a_clients_bytes() {
             value.extend(forged(generation, 1, 1, &durable.to_le_bytes()));
             value.extend(forged(generation, durable, 5, partition(1, 0).topic.0.as_bytes()));
             value.extend([b'z'; 4096]);
-            let append = Append { partition: partition(1, 0), batch: batch_with(2, &value) };
+            let append = Append::new(partition(1, 0), batch_with(2, &value));
             manual.engine().append(ShardId(1), ShardEpoch(1), vec![AtomicGroup(vec![append])]).unwrap();
             flush(&manual);
             drop(manual);

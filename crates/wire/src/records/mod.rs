@@ -22,5 +22,5 @@ pub use rules::{
     BatchError, BatchRules, DEFAULT_MAX_DECOMPRESSED_BYTES, DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_SEGMENT_BYTES,
     DEFAULT_TIMESTAMP_AFTER_MAX_MS, TimestampType,
 };
-pub use stamp::{Stamp, stamp};
+pub use stamp::{Stamp, StampedBatch, stamp};
 pub use walk::{Walked, walk, walk_counted};

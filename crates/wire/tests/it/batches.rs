@@ -60,9 +60,10 @@ fn records_with_every_kind_of_part_are_accepted_r_2() {
 #[test]
 fn offset_and_epoch_are_assigned_without_touching_the_checksum_r_3() {
     let batch = batch_of(3);
-    let mut bytes = batch.to_vec();
     let time = Stamp::CreateTime { max_timestamp_ms: NOW_MS };
-    let header = stamp(&mut bytes, Offset(1 << 40), LeaderEpoch(7), time);
+    let (stamped, header) = stamp(&batch, Offset(1 << 40), LeaderEpoch(7), time);
+    let bytes = stamped.joined();
+    assert_eq!(stamped.header(), Ok(header));
     assert_eq!(BatchHeader::parse(&bytes), Ok(header));
     assert_eq!((header.base_offset, header.leader_epoch), (Offset(1 << 40), LeaderEpoch(7)));
     assert_eq!(bytes[16..], batch[16..], "nothing else changed");
@@ -74,9 +75,10 @@ fn a_changed_greatest_timestamp_gets_a_new_checksum_r_4_r_19() {
     let lying = with_field(&batch_of(3), 35, &(NOW_MS + 5_000_000).to_be_bytes());
     let walked = judge(Some(&lying), &rules()).expect("the header's claim is not believed");
     assert_eq!(walked.max_timestamp_ms, NOW_MS);
-    let mut bytes = lying.to_vec();
     let time = Stamp::CreateTime { max_timestamp_ms: walked.max_timestamp_ms };
-    assert_eq!(stamp(&mut bytes, Offset(0), LeaderEpoch(0), time).max_timestamp_ms, NOW_MS);
+    let (stamped, header) = stamp(&lying, Offset(0), LeaderEpoch(0), time);
+    let bytes = stamped.joined();
+    assert_eq!(header.max_timestamp_ms, NOW_MS);
     assert!(is_intact(&bytes));
     assert_eq!(bytes[17..], batch_of(3)[17..], "and is what an honest client would have sent");
 }
@@ -295,10 +297,9 @@ fn log_append_time_checks_nothing_and_gives_every_record_the_brokers_time_r_20()
     let batch = at_times(&[1 << 62, -5]);
     let by_broker = BatchRules { timestamp_type: TimestampType::LogAppendTime, ..rules() };
     assert!(judge(Some(&batch), &by_broker).is_ok());
-    let mut bytes = batch.to_vec();
-    let header = stamp(&mut bytes, Offset(3), LeaderEpoch(1), Stamp::LogAppendTime { now_ms: NOW_MS });
-    assert!(header.is_log_append_time() && is_intact(&bytes));
-    let records = Records::open(&Bytes::from(bytes), 1 << 20).expect("opens");
+    let (stamped, header) = stamp(&batch, Offset(3), LeaderEpoch(1), Stamp::LogAppendTime { now_ms: NOW_MS });
+    assert!(header.is_log_append_time() && is_intact(&stamped.joined()));
+    let records = Records::open(&stamped.joined(), 1 << 20).expect("opens");
     assert!(records.iter().all(|record| record.expect("a record").timestamp_ms == NOW_MS));
 }
 
@@ -306,10 +307,10 @@ fn log_append_time_checks_nothing_and_gives_every_record_the_brokers_time_r_20()
 fn the_timestamp_type_is_the_topics_whatever_the_client_says_r_21() {
     let claims = with_field(&batch_of(1), 21, &[0, 1 << 3]);
     let walked = judge(Some(&claims), &rules()).expect("accepted");
-    let mut bytes = claims.to_vec();
     let time = Stamp::CreateTime { max_timestamp_ms: walked.max_timestamp_ms };
-    assert!(!stamp(&mut bytes, Offset(0), LeaderEpoch(0), time).is_log_append_time());
-    assert!(is_intact(&bytes));
+    let (stamped, header) = stamp(&claims, Offset(0), LeaderEpoch(0), time);
+    assert!(!header.is_log_append_time());
+    assert!(is_intact(&stamped.joined()));
 }
 
 #[test]
@@ -389,9 +390,10 @@ fn every_error_has_a_message_for_the_client_q_83() {
 
 #[test]
 fn a_record_is_found_by_time_within_its_batch_r_61_r_62() {
-    let mut bytes = at_times(&[NOW_MS, NOW_MS + 5, NOW_MS - 9, NOW_MS + 5]).to_vec();
-    stamp(&mut bytes, Offset(100), LeaderEpoch(0), Stamp::CreateTime { max_timestamp_ms: NOW_MS + 5 });
-    let records = Records::open(&Bytes::from(bytes), 1 << 20).expect("opens");
+    let sent = at_times(&[NOW_MS, NOW_MS + 5, NOW_MS - 9, NOW_MS + 5]);
+    let time = Stamp::CreateTime { max_timestamp_ms: NOW_MS + 5 };
+    let (stamped, _) = stamp(&sent, Offset(100), LeaderEpoch(0), time);
+    let records = Records::open(&stamped.joined(), 1 << 20).expect("opens");
     assert_eq!(records.first_at_or_after(NOW_MS - 100), Ok(Some((Offset(100), NOW_MS))));
     assert_eq!(records.first_at_or_after(NOW_MS + 1), Ok(Some((Offset(101), NOW_MS + 5))));
     assert_eq!(records.first_at_or_after(NOW_MS + 6), Ok(None));

@@ -91,10 +91,11 @@ fn javas_log_append_time_batch_gives_every_record_that_time_r_20() {
 #[test]
 fn stamping_log_append_time_writes_what_java_writes_r_20() {
     let java = batch("log-append-time");
-    let mut ours = batch("none").to_vec();
-    let stamped = stamp(&mut ours, Offset(1000), LeaderEpoch(5), Stamp::LogAppendTime { now_ms: NOW_MS + 999 });
-    assert_eq!((stamped.base_offset, stamped.leader_epoch), (Offset(1000), LeaderEpoch(5)));
-    assert_eq!(read(&Bytes::from(ours.clone())), read(&java));
+    let time = Stamp::LogAppendTime { now_ms: NOW_MS + 999 };
+    let (stamped, header) = stamp(&batch("none"), Offset(1000), LeaderEpoch(5), time);
+    let ours = stamped.joined();
+    assert_eq!((header.base_offset, header.leader_epoch), (Offset(1000), LeaderEpoch(5)));
+    assert_eq!(read(&ours), read(&java));
     assert!(is_intact(&ours));
     assert_eq!(ours[..17], java[..17], "offset, length, epoch, magic");
     assert_eq!(ours[21..27], java[21..27], "attributes, last offset delta");

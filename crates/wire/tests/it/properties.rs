@@ -71,13 +71,13 @@ proptest! {
         prop_assert_eq!(header.max_timestamp_ms, greatest);
         prop_assert_eq!(parts[walked.max_timestamp_delta as usize].0, greatest);
 
-        let mut stamped = batch.to_vec();
         let time = Stamp::CreateTime { max_timestamp_ms: greatest };
-        let header = stamp(&mut stamped, Offset(1000), LeaderEpoch(3), time);
+        let (in_pieces, header) = stamp(&batch, Offset(1000), LeaderEpoch(3), time);
+        let stamped = in_pieces.joined();
         prop_assert!(is_intact(&stamped));
         prop_assert_eq!(BatchHeader::parse(&stamped), Ok(header));
+        prop_assert_eq!(in_pieces.crc(), crc32c::crc32c(&stamped));
 
-        let stamped = Bytes::from(stamped);
         let records = Records::open(&stamped, 1 << 20).expect("opens");
         prop_assert_eq!(records.iter().count(), parts.len());
         for (i, (record, part)) in records.iter().zip(&parts).enumerate() {

@@ -16,9 +16,7 @@ fn key(n: u8) -> PartitionKey {
 
 fn group() -> AtomicGroup {
     let batches = [(1, "first"), (2, "the second"), (1, "")];
-    AtomicGroup(
-        batches.iter().map(|(n, b)| Append { partition: key(*n), batch: Bytes::from_static(b.as_bytes()) }).collect(),
-    )
+    AtomicGroup(batches.iter().map(|(n, b)| Append::new(key(*n), Bytes::from_static(b.as_bytes()))).collect())
 }
 
 fn written(body: &Body) -> Bytes {
@@ -43,7 +41,7 @@ fn bodies() -> Vec<Body> {
     let mut at = HEAD_LEN + 8 + 3 * DIRECTORY_ENTRY_LEN;
     let mut batches = Vec::new();
     for append in group().0 {
-        batches.push((append.partition, at, append.batch.clone()));
+        batches.push((append.partition, at, append.batch.joined()));
         at += append.batch.len();
     }
     let changes = vec![
