@@ -66,7 +66,7 @@ impl Answer {
     /// # Errors
     /// [`ConnectionError::Protocol`] if it is not one.
     pub fn decode<A: Decodable>(&self) -> Result<A, ConnectionError> {
-        Ok(decode_response(self.version, self.body.clone())?)
+        Ok(decode_response(self.api, self.version, self.body.clone())?)
     }
 }
 

@@ -1,7 +1,8 @@
-//! Requests and responses as values: Kafka's messages by their own names, and the only safe way to decode a request.
+//! Requests and responses as values: Kafka's messages by their own names, and the only safe way to decode one.
 //!
 //! The types are those of `kafka-protocol`, whose decoder trusts lengths: it allocates what an array claims to hold. So a
-//! request goes through [`decode`], which lets [`crate::guard`] walk the bytes first (P-9), never straight to the crate.
+//! request goes through [`decode`] and a response through [`decode_response`], which let [`crate::guard`] walk the bytes
+//! first (P-9), never straight to the crate.
 //! Deliberately not here: record batches, which stay opaque bytes in these messages.
 
 use bytes::Bytes;
@@ -94,10 +95,12 @@ pub fn decode<R: Decodable>(api: Api, version: i16, body: Bytes) -> Result<Decod
     Ok(Decoded { message, trailing_bytes: rest.len() })
 }
 
-/// Decodes the body of a response, from a broker that the caller trusts not to lie about lengths.
+/// Decodes the body of a response; `R` must be the response type of `api`. A broker's lengths are believed no more than a
+/// client's.
 ///
 /// # Errors
 /// [`Malformed`]: close the connection.
-pub fn decode_response<R: Decodable>(version: i16, mut body: Bytes) -> Result<R, Malformed> {
+pub fn decode_response<R: Decodable>(api: Api, version: i16, mut body: Bytes) -> Result<R, Malformed> {
+    guard::check_response(api, version, &body)?;
     R::decode(&mut body, version).map_err(|_| Malformed::BY_DECODER)
 }

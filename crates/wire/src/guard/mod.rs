@@ -1,11 +1,12 @@
-//! Walks a request's bytes before anything is decoded, so that no claimed length is ever believed (P-8, P-9).
+//! Walks a message's bytes before anything is decoded, so that no claimed length is ever believed (P-8, P-9).
 //!
 //! The decoder behind [`crate::messages`] reserves memory for as many elements as an array says it has; a hostile length
-//! would end the process. The walk follows schemas of our own (`schema.rs`), one per request, and passes only bodies whose
+//! would end the process. The walk follows schemas of our own (`schema.rs`, `responses.rs`), one per message, and passes only bodies whose
 //! every length fits into the bytes that are there. It allocates nothing unless a topic name needs repair.
 //! Deliberately not here: what the values mean.
 
 pub(crate) mod cursor;
+mod responses;
 mod schema;
 mod walk;
 
@@ -28,6 +29,8 @@ pub struct Malformed {
 impl Malformed {
     /// Refused by the decoder although the walk found nothing.
     pub(crate) const BY_DECODER: Malformed = Malformed { field: "", at: 0, reason: "the body does not decode" };
+    /// A response that no client of ours reads.
+    const UNREAD: Malformed = Malformed { field: "", at: 0, reason: "our client does not read this response" };
 }
 
 /// Array elements and tagged fields that a request about partitions or groups may hold in all. Decoded, an element takes far
@@ -36,6 +39,9 @@ pub const MAX_ELEMENTS: usize = 200_000;
 
 /// The same for every other request, where nothing comes by the partition.
 pub const MAX_ELEMENTS_ELSEWHERE: usize = 100_000;
+
+/// The same for a response: a broker may have many more partitions than one request names.
+const MAX_ELEMENTS_OF_A_RESPONSE: usize = 2_000_000;
 
 /// How many elements a request of this kind may hold.
 fn max_elements(api: Api) -> usize {
@@ -81,6 +87,16 @@ pub fn check(api: Api, version: i16, body: &Bytes) -> Result<Shape, Malformed> {
         copy.freeze()
     });
     Ok(Shape { body_len: walk.position(), elements: walk.elements, repaired })
+}
+
+/// Walks the body of a response to `api` in `version`, which must be served.
+///
+/// # Errors
+/// [`Malformed`] for the first thing that is wrong.
+pub fn check_response(api: Api, version: i16, body: &[u8]) -> Result<(), Malformed> {
+    let schema = responses::response(api).ok_or(Malformed::UNREAD)?;
+    let mut walk = walk::Walk::new(body, version, api.info().is_flexible(version), MAX_ELEMENTS_OF_A_RESPONSE);
+    walk.fields(schema)
 }
 
 /// Puts a `?` in the place of each byte that is not UTF-8.

@@ -69,41 +69,41 @@ impl Field {
         version >= self.nullable_from
     }
 
-    const fn from(mut self, first: i16) -> Field {
+    pub(super) const fn from(mut self, first: i16) -> Field {
         self.first = first;
         self
     }
 
-    const fn to(mut self, last: i16) -> Field {
+    pub(super) const fn to(mut self, last: i16) -> Field {
         self.last = last;
         self
     }
 
-    const fn null_from(mut self, version: i16) -> Field {
+    pub(super) const fn null_from(mut self, version: i16) -> Field {
         self.nullable_from = version;
         self
     }
 
-    const fn tag(mut self, tag: u32) -> Field {
+    pub(super) const fn tag(mut self, tag: u32) -> Field {
         self.tag = Some(tag);
         self
     }
 }
 
-const fn field(name: &'static str, kind: Kind) -> Field {
+pub(super) const fn field(name: &'static str, kind: Kind) -> Field {
     Field { name, kind, first: 0, last: i16::MAX, nullable_from: i16::MAX, tag: None }
 }
 
-const BOOL: Kind = Kind::Fixed(1);
-const I8: Kind = Kind::Fixed(1);
-const I16: Kind = Kind::Fixed(2);
-const I32: Kind = Kind::Fixed(4);
-const I64: Kind = Kind::Fixed(8);
-const UUID: Kind = Kind::Fixed(16);
-const TEXT: Kind = Kind::Text;
+pub(super) const BOOL: Kind = Kind::Fixed(1);
+pub(super) const I8: Kind = Kind::Fixed(1);
+pub(super) const I16: Kind = Kind::Fixed(2);
+pub(super) const I32: Kind = Kind::Fixed(4);
+pub(super) const I64: Kind = Kind::Fixed(8);
+pub(super) const UUID: Kind = Kind::Fixed(16);
+pub(super) const TEXT: Kind = Kind::Text;
 const TOPIC: Kind = Kind::TopicName;
-const BLOB: Kind = Kind::Blob;
-const I32S: Kind = Kind::Array(&I32);
+pub(super) const BLOB: Kind = Kind::Blob;
+pub(super) const I32S: Kind = Kind::Array(&I32);
 const TEXTS: Kind = Kind::Array(&TEXT);
 const TOPICS: Kind = Kind::Array(&TOPIC);
 

@@ -1,4 +1,4 @@
-//! The walk itself: one request's bytes against its schema.
+//! The walk itself: one message's bytes against its schema.
 //!
 //! Recursion is as deep as the schema, never as the input. Deliberately not here: the schemas.
 
@@ -52,6 +52,7 @@ impl<'a> Walk<'a> {
                 let length = self.blob_length(nullable).map_err(in_field(field))?;
                 self.cursor.take(length).map_err(in_field(field))?;
             }
+            Kind::Struct(_) if nullable && self.is_null_struct().map_err(in_field(field))? => {}
             Kind::Struct(fields) => self.fields(fields)?,
             Kind::Array(element) => self.array(field, element, nullable)?,
         }
@@ -107,6 +108,11 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Reads the byte in front of a structure that may be null.
+    fn is_null_struct(&mut self) -> Result<bool, Fault> {
+        Ok((self.cursor.take(1)?[0] as i8) < 0)
     }
 
     fn count(&mut self, more: usize) -> Result<(), Fault> {

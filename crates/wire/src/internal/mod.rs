@@ -15,6 +15,7 @@ pub use group_metadata::{COMPLETING_TAG, GroupMetadata, MemberMetadata};
 pub use key::CoordinatorKey;
 pub use offset_commit::OffsetCommit;
 pub(crate) use read::Reader;
+pub(crate) use write::Writer;
 
 /// Why bytes are not a record of `__consumer_offsets`. Named by what the reader should do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

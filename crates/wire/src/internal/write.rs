@@ -7,32 +7,32 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::TooLong;
 
 #[derive(Default)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     buf: BytesMut,
 }
 
 impl Writer {
-    pub(super) fn finish(self) -> Bytes {
+    pub(crate) fn finish(self) -> Bytes {
         self.buf.freeze()
     }
 
-    pub(super) fn i16(&mut self, value: i16) {
+    pub(crate) fn i16(&mut self, value: i16) {
         self.buf.put_i16(value);
     }
 
-    pub(super) fn i32(&mut self, value: i32) {
+    pub(crate) fn i32(&mut self, value: i32) {
         self.buf.put_i32(value);
     }
 
-    pub(super) fn i64(&mut self, value: i64) {
+    pub(crate) fn i64(&mut self, value: i64) {
         self.buf.put_i64(value);
     }
 
-    pub(super) fn raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.buf.put_slice(bytes);
     }
 
-    pub(super) fn uvarint(&mut self, mut value: u32) {
+    pub(crate) fn uvarint(&mut self, mut value: u32) {
         while value >= 0x80 {
             self.buf.put_u8(value as u8 | 0x80);
             value >>= 7;
@@ -40,13 +40,13 @@ impl Writer {
         self.buf.put_u8(value as u8);
     }
 
-    pub(super) fn string(&mut self, text: &str) -> Result<(), TooLong> {
+    pub(crate) fn string(&mut self, text: &str) -> Result<(), TooLong> {
         self.i16(i16::try_from(text.len()).map_err(|_| TooLong(text.len()))?);
         self.raw(text.as_bytes());
         Ok(())
     }
 
-    pub(super) fn nullable_string(&mut self, text: Option<&str>) -> Result<(), TooLong> {
+    pub(crate) fn nullable_string(&mut self, text: Option<&str>) -> Result<(), TooLong> {
         match text {
             Some(text) => self.string(text),
             None => {
@@ -56,32 +56,32 @@ impl Writer {
         }
     }
 
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.i32(len32(bytes.len()) as i32);
         self.raw(bytes);
     }
 
-    pub(super) fn compact_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn compact_bytes(&mut self, bytes: &[u8]) {
         self.compact_count(bytes.len());
         self.raw(bytes);
     }
 
-    pub(super) fn compact_string(&mut self, text: &str) {
+    pub(crate) fn compact_string(&mut self, text: &str) {
         self.compact_bytes(text.as_bytes());
     }
 
-    pub(super) fn compact_nullable_string(&mut self, text: Option<&str>) {
+    pub(crate) fn compact_nullable_string(&mut self, text: Option<&str>) {
         match text {
             Some(text) => self.compact_string(text),
             None => self.uvarint(0),
         }
     }
 
-    pub(super) fn count(&mut self, count: usize) {
+    pub(crate) fn count(&mut self, count: usize) {
         self.i32(len32(count) as i32);
     }
 
-    pub(super) fn compact_count(&mut self, count: usize) {
+    pub(crate) fn compact_count(&mut self, count: usize) {
         self.uvarint(len32(count) + 1);
     }
 }

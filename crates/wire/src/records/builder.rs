@@ -1,10 +1,11 @@
 //! Builds a batch: what coordinators write, and what producers send.
 //!
-//! Deliberately not here: compression; a broker keeps what it was sent as it was sent.
+//! Deliberately not here: when to compress; a broker keeps what it was sent as it was sent, so only producers do.
 
 use bytes::Bytes;
 
 use super::check::CRC_FROM;
+use super::compress::{Compression, compress};
 use super::header::BATCH_HEADER_LEN;
 use super::varint::put_varlong;
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
@@ -110,9 +111,28 @@ impl BatchBuilder {
     /// # Panics
     /// If there is no record, since no batch may be empty, or more than 2 GiB of them.
     #[must_use]
-    pub fn finish(self) -> Bytes {
+    pub fn finish(mut self) -> Bytes {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.seal(bytes)
+    }
+
+    /// The finished batch with its records compressed.
+    ///
+    /// # Panics
+    /// As [`BatchBuilder::finish`].
+    #[must_use]
+    pub fn finish_compressed(mut self, codec: Compression) -> Bytes {
+        let records = &self.bytes[BATCH_HEADER_LEN..];
+        let mut bytes = vec![0; BATCH_HEADER_LEN];
+        bytes.reserve(records.len() / 2);
+        compress(codec, records, &mut bytes);
+        self.attributes |= codec.number();
+        self.seal(bytes)
+    }
+
+    /// Fills in the header in front of the records.
+    fn seal(self, mut bytes: Vec<u8>) -> Bytes {
         assert!(self.record_count > 0, "a batch holds at least one record");
-        let mut bytes = self.bytes;
         let batch_length = i32::try_from(bytes.len() - 12).expect("a batch is smaller than 2 GiB");
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
         put(0, &self.base_offset.0.to_be_bytes());

@@ -66,9 +66,9 @@ impl Read for Tracked<'_> {
 }
 
 /// What the xerial framing of the Java client begins with.
-const XERIAL_MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
+pub(super) const XERIAL_MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
 /// Magic, version, least compatible version.
-const XERIAL_HEADER_LEN: usize = 16;
+pub(super) const XERIAL_HEADER_LEN: usize = 16;
 /// A snappy element of 3 bytes yields at most 64, so nothing expands further than this.
 const SNAPPY_MAX_EXPANSION: usize = 22;
 

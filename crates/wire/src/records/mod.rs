@@ -7,6 +7,7 @@
 mod builder;
 mod check;
 mod codec;
+mod compress;
 mod header;
 mod read;
 mod rules;
@@ -16,6 +17,7 @@ mod walk;
 
 pub use builder::BatchBuilder;
 pub use check::{check_shape, is_intact};
+pub use compress::Compression;
 pub use header::{BATCH_HEADER_LEN, BatchHeader, HeaderError};
 pub use read::{Headers, ReadError, Record, RecordIter, Records, split_batches};
 pub use rules::{

@@ -433,3 +433,21 @@ fn what_a_coordinator_builds_is_what_a_log_holds() {
     let read: Vec<_> = records.iter().map(|r| r.expect("a record")).map(|r| (r.offset.0, r.key, r.value)).collect();
     assert_eq!(read, [(500, Some(&b"a"[..]), Some(&b"1"[..])), (501, Some(&b"b"[..]), None)]);
 }
+
+#[test]
+fn what_a_producer_compresses_is_accepted_and_read_back_r_1() {
+    use pagemark_wire::records::Compression;
+    for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        let mut builder = BatchBuilder::new(NOW_MS).produced_by(ProducerId(7), ProducerEpoch(0), 3);
+        let large = vec![b'x'; 100_000]; // more than one block of snappy
+        (0..5).for_each(|_| builder.push(Some(b"key"), Some(&large)));
+        let batch = builder.finish_compressed(compression);
+        assert_eq!(code(&batch), ErrorCode::None, "{compression:?}");
+        assert!(batch.len() < 100_000, "{compression:?}: {} bytes", batch.len());
+        let header = BatchHeader::parse(&batch).expect("a batch");
+        assert_eq!((header.codec(), header.base_sequence, header.record_count), (compression.number(), 3, 5));
+        let records = Records::open(&batch, 1 << 20).expect("opens");
+        let sizes: Vec<_> = records.iter().map(|r| r.expect("a record").value.map(<[u8]>::len)).collect();
+        assert_eq!(sizes, [Some(100_000); 5]);
+    }
+}

@@ -111,7 +111,8 @@ fn through<Q: Decodable + Encodable + Debug>(golden: &Golden) -> (String, Bytes)
 /// Reads a response as a client does; gives it as text, and encoded again as the broker does, without the header.
 fn answered<A: Decodable + Encodable + Debug>(golden: &Golden) -> (String, Bytes) {
     let Golden { info, version, body, .. } = golden;
-    let message = decode_response::<A>(*version, body.clone()).unwrap_or_else(|e| panic!("{}: {e}", golden.name()));
+    let message =
+        decode_response::<A>(info.api, *version, body.clone()).unwrap_or_else(|e| panic!("{}: {e}", golden.name()));
     let frame = encode_response(info.api, *version, 1, &message).unwrap_or_else(|e| panic!("{}: {e}", golden.name()));
     let header = if info.has_response_header_tags(*version) { 9 } else { 8 };
     (format!("{message:?}"), frame.slice(header..))
@@ -172,5 +173,31 @@ fn what_nobody_set_is_kafkas_default_q_81() {
             "{} {version} response",
             info.name
         );
+    }
+}
+
+/// Kafka's own response, cut short or with one byte changed, is an error or a value, never a panic or a huge allocation.
+#[test]
+fn hostile_responses_do_no_harm_p_9() {
+    for golden in responses() {
+        let Golden { info, version, body, .. } = &golden;
+        let try_it =
+            |bytes: Bytes| with_message_types!(info.api, |Q, A| drop(decode_response::<A>(info.api, *version, bytes)));
+        for at in 0..body.len() {
+            try_it(body.slice(..at));
+            let mut changed = BytesMut::from(&body[..]);
+            changed[at] = 0x7f;
+            try_it(changed.clone().freeze());
+            changed[at] = 0xff;
+            try_it(changed.freeze());
+        }
+    }
+}
+
+#[test]
+fn every_response_that_kafka_wrote_passes_the_guard_whole() {
+    for golden in responses() {
+        guard::check_response(golden.info.api, golden.version, &golden.body)
+            .unwrap_or_else(|e| panic!("{}: {e}", golden.name()));
     }
 }
