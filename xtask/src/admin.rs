@@ -135,7 +135,7 @@ pub fn all_values(connection: &mut Connection, topic: &str, partition: i32, end:
     let mut values: Vec<Bytes> = Vec::new();
     while (values.len() as i64) < end {
         let next = values.len() as i64;
-        for record in fetch(connection, topic, partition, next)? {
+        for record in records_from(connection, topic, partition, next, 8 << 20)? {
             if record.offset < next {
                 continue; // the batch that holds the offset asked for may begin before it (P-35)
             }
@@ -155,9 +155,16 @@ pub fn all_values(connection: &mut Connection, topic: &str, partition: i32, end:
     Ok(values)
 }
 
-fn fetch(connection: &mut Connection, topic: &str, partition: i32, from: i64) -> Result<Vec<Record>> {
+/// The records of one Fetch at this offset, of about so many bytes; the first ones may lie before it (P-35).
+pub fn records_from(
+    connection: &mut Connection,
+    topic: &str,
+    partition: i32,
+    from: i64,
+    max_bytes: i32,
+) -> Result<Vec<Record>> {
     let asked =
-        FetchPartition::default().with_partition(partition).with_fetch_offset(from).with_partition_max_bytes(8 << 20);
+        FetchPartition::default().with_partition(partition).with_fetch_offset(from).with_partition_max_bytes(max_bytes);
     let asked = FetchTopic::default().with_topic(TopicName(text(topic))).with_partitions(vec![asked]);
     let request = FetchRequest::default()
         .with_replica_id((-1).into())

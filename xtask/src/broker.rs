@@ -50,6 +50,12 @@ impl Broker {
         Ok(())
     }
 
+    /// The same with other settings.
+    pub fn start_again_with(&mut self, settings: &[String]) -> Result<()> {
+        settings.clone_into(&mut self.settings);
+        self.start_again()
+    }
+
     /// Its process.
     pub fn pid(&self) -> i32 {
         self.told.pid

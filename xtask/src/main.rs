@@ -12,6 +12,7 @@ mod kcat;
 mod kills;
 mod python;
 mod rng;
+mod scale;
 mod settings_docs;
 mod story;
 mod table;
@@ -37,6 +38,7 @@ enum Command {
     Tidy(tidy::Args),
     Story(story::Args),
     Kills(kills::Args),
+    Scale(scale::Args),
     SettingsDocs(settings_docs::Args),
     Golden(golden::Args),
     Compatibility(compatibility::Args),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Tidy(args) => tidy::run(&args),
         Command::Story(args) => story::run(&args),
         Command::Kills(args) => kills::run(&args),
+        Command::Scale(args) => scale::run(&args),
         Command::SettingsDocs(args) => settings_docs::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Compatibility(args) => compatibility::run(&args),

@@ -32,6 +32,12 @@ impl Report {
         self.push(name, format!("at least {least}"), found.to_string(), found >= least);
     }
 
+    /// At most so much is wanted.
+    pub fn at_most<T: PartialOrd + ToString>(&mut self, name: &str, most: T, found: T) {
+        let holds = found <= most;
+        self.push(name, format!("at most {}", most.to_string()), found.to_string(), holds);
+    }
+
     fn push(&mut self, name: &str, expected: String, found: String, holds: bool) {
         self.checks.push(Check { name: name.to_owned(), expected, found, holds });
     }
@@ -106,11 +112,16 @@ mod tests {
         let mut report = Report::default();
         report.equal("rows", 3, 3);
         report.at_least("kills", 2, 2);
+        report.at_most("ratio", 3.0, 2.9);
         assert!(report.holds());
         report.equal("sum", 3, 4);
         assert!(!report.holds());
-        assert!(report.text().ends_with("2 passed, 1 failed, 0 skipped"), "{}", report.text());
-        assert_eq!(report.json()["checks"][2]["holds"], false);
+        report.at_most("ratio", 3.0, 3.1);
+        assert!(report.text().ends_with("3 passed, 2 failed, 0 skipped"), "{}", report.text());
+        assert_eq!(
+            (&report.json()["checks"][3]["holds"], &report.json()["checks"][4]["holds"]),
+            (&false.into(), &false.into())
+        );
     }
 
     #[test]

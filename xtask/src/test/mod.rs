@@ -48,7 +48,7 @@ struct Step {
     run: fn(&Args) -> Result<Outcome>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step { name: "format", what: "cargo fmt --check", run: format },
     Step { name: "lints", what: "clippy, warnings are errors", run: lints },
     Step { name: "tidy", what: "house rules, licences, packages", run: house_rules },
@@ -56,6 +56,7 @@ const STEPS: [Step; 8] = [
     Step { name: "docs", what: "rustdoc, warnings are errors", run: docs },
     Step { name: "crash-points", what: "simulated disk, crashed at every I/O", run: crash_points },
     Step { name: "kills", what: "real broker, kill -9 under an oracle", run: kills },
+    Step { name: "scale", what: "many partitions and a log, restarted and killed, in small", run: scale },
     Step { name: "smoke", what: "a foreign client: kcat", run: kcat_smoke },
 ];
 
@@ -155,6 +156,12 @@ fn kills(args: &Args) -> Result<Outcome> {
         Outcome::Passed(_) => Outcome::Passed(args.cycles),
         other => other,
     })
+}
+
+fn scale(_: &Args) -> Result<Outcome> {
+    let this = std::env::current_exe().context("this program does not know where it is")?;
+    let small = ["scale", "--partitions", "300", "--seconds", "1", "--mib", "32", "--no-goals"];
+    succeeds(Command::new(this).args(small), "see the table above")
 }
 
 fn kcat_smoke(_: &Args) -> Result<Outcome> {
