@@ -14,19 +14,31 @@ pub trait Host: Send + Sync + 'static {
     fn now(&self) -> Now;
     /// A random UUID of version 4: topic ids, member ids, the cluster's id.
     fn fresh_uuid(&self) -> Uuid;
+    /// How many connections this process can hold and still open the files it needs.
+    fn most_connections(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// The machine this process runs on.
 #[derive(Debug)]
 pub struct RealHost {
     started: tokio::time::Instant,
+    most_connections: usize,
 }
 
 impl RealHost {
     /// A host whose monotonic clock starts now.
     #[must_use]
     pub fn new() -> RealHost {
-        RealHost { started: tokio::time::Instant::now() }
+        RealHost { started: tokio::time::Instant::now(), most_connections: usize::MAX }
+    }
+
+    /// The same where only so many connections leave enough open files to the log.
+    #[must_use]
+    pub fn with_most_connections(mut self, connections: usize) -> RealHost {
+        self.most_connections = connections;
+        self
     }
 }
 
@@ -47,6 +59,10 @@ impl Host for RealHost {
     #[allow(clippy::disallowed_methods, reason = "this is where randomness comes from")]
     fn fresh_uuid(&self) -> Uuid {
         Uuid::new_v4()
+    }
+
+    fn most_connections(&self) -> usize {
+        self.most_connections
     }
 }
 

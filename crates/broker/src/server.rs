@@ -48,7 +48,7 @@ pub enum Phase {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {error}. Is another broker running? Choose another port with --set {setting}")]
+    #[error("cannot listen on {address}: {error}. {} with --set {setting}", advice(error))]
     Listen {
         /// Which address.
         address: String,
@@ -60,6 +60,16 @@ pub enum StartError {
     /// What is stored cannot be used.
     #[error("{0}")]
     Storage(String),
+}
+
+/// What to do about an address that cannot be listened on; the setting follows.
+fn advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "Is another broker running? Choose another port",
+        std::io::ErrorKind::AddrNotAvailable => "This machine has no such address: choose one of its own",
+        std::io::ErrorKind::PermissionDenied => "Ports below 1024 are for privileged users: choose a higher one",
+        _ => "Choose another address",
+    }
 }
 
 /// A broker that serves.

@@ -4,6 +4,7 @@
 //! Deliberately not here: what the commands do (`commands/`).
 
 mod commands;
+mod open_files;
 
 use std::process::ExitCode;
 

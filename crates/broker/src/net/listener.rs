@@ -39,8 +39,9 @@ pub async fn accept(
             }
         };
         let open = &broker.metrics.connections;
-        if open.load(Ordering::Relaxed) >= broker.settings.max_connections {
-            tracing::warn!(client = %peer, "max.connections is reached; closing a new connection");
+        let most = broker.settings.max_connections.min(broker.host.most_connections());
+        if open.load(Ordering::Relaxed) >= most {
+            tracing::warn!(client = %peer, most, "max.connections or the limit on open files is reached; closing a new connection");
             continue;
         }
         open.fetch_add(1, Ordering::Relaxed);

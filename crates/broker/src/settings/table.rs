@@ -163,7 +163,8 @@ settings! {
     connections_max_idle_ms: i64 = "connections.max.idle.ms", "600000",
         Allowed::Whole { min: -1, max: i64::MAX, unit: "ms" };
 
-    /// The most client connections at a time; the next one is closed at once.
+    /// The most client connections at a time; the next one is closed at once. The limit on open files less 256 counts if it
+    /// is lower.
     max_connections: usize = "max.connections", "2147483647", Allowed::Whole { min: 0, max: INT_MAX, unit: "" };
 
     /// The shortest session timeout a group member may ask for.

@@ -4,7 +4,7 @@
 //! accepted made durable, a checkpoint, exit 0. Deliberately not here: the settings themselves (`broker/src/settings`).
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use pagemark_storage::engine::{Engine, Progress};
 use pagemark_storage::local::{LocalEngine, LocalOptions, OpenError};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+use crate::open_files;
 
 /// The disk failed: a supervisor should start the broker anew, which recovers.
 const EXIT_DISK_FAILED: u8 = 74;
@@ -82,11 +84,15 @@ pub fn run(arguments: Serve) -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> ExitCode {
+    let most_connections = match open_files::most_connections() {
+        Ok(connections) => connections,
+        Err(why) => return failed(&why),
+    };
     let directory = settings.log_dirs.clone();
-    let host = Arc::new(RealHost::new());
+    let host = Arc::new(RealHost::new().with_most_connections(most_connections));
     let engine = match open(&directory, &settings, host.as_ref()).await {
         Ok(engine) => engine,
-        Err(error) => return failed(&format!("{}: {error}", directory.display())),
+        Err(error) => return failed(&why_not_opened(&directory, &error)),
     };
     report_recovery(&engine);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -113,6 +119,28 @@ async fn open(directory: &Path, settings: &Settings, host: &dyn Host) -> Result<
             }
             opened => return opened,
         }
+    }
+}
+
+/// The error with the directory's name, once, and with what to do where the system's words do not say it.
+fn why_not_opened(directory: &Path, error: &OpenError) -> String {
+    let named = match error {
+        OpenError::Lock(_) => error.to_string(),
+        _ => format!("{}: {error}", directory.display()),
+    };
+    match error {
+        OpenError::Io { error, .. } | OpenError::Lock(LockError::Io { error, .. }) => match error.kind() {
+            ErrorKind::StorageFull => format!("{named}. Make room on that disk"),
+            ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::NotADirectory
+            | ErrorKind::AlreadyExists
+            | ErrorKind::NotFound => {
+                format!("{named}. Choose a directory that this user may make and write to with --set log.dirs=PATH")
+            }
+            _ => named,
+        },
+        _ => named,
     }
 }
 

@@ -1,4 +1,6 @@
-//! The binary as a process: its exit codes, and an environment and a standard output that are not what one hopes for.
+//! The binary as a process: its exit codes, variables and a standard output that are not what one hopes for.
+
+mod environment;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
