@@ -72,6 +72,41 @@ pub enum Request {
     },
 }
 
+/// A whole frame that is to be written, in pieces that lie wherever they are: the records of a Fetch are never moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    first: Bytes,
+    rest: Vec<Bytes>,
+    len: usize,
+}
+
+impl Frame {
+    /// A frame that begins with `first`, its length included, and goes on with `rest`.
+    #[must_use]
+    pub fn in_pieces(first: Bytes, rest: Vec<Bytes>) -> Frame {
+        let len = first.len() + rest.iter().map(Bytes::len).sum::<usize>();
+        Frame { first, rest, len }
+    }
+
+    /// Length in bytes, that of the prefix included.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a frame is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The pieces in order.
+    pub fn into_pieces(self) -> impl Iterator<Item = Bytes> {
+        std::iter::once(self.first).chain(self.rest)
+    }
+}
+
+impl From<Bytes> for Frame {
+    fn from(whole: Bytes) -> Self {
+        Frame::in_pieces(whole, Vec::new())
+    }
+}
+
 /// Judges the length in front of a frame, as it came (P-1).
 ///
 /// # Errors

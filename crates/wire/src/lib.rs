@@ -7,6 +7,7 @@
 pub mod api;
 pub mod consumer_protocol;
 pub mod error_code;
+pub mod fetch_answer;
 pub mod frame;
 pub mod guard;
 pub mod internal;

@@ -9,14 +9,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use pagemark_storage::engine::{EngineError, Extent};
 use pagemark_wire::ErrorCode;
+use pagemark_wire::fetch_answer::{FetchAnswer, PartitionAnswer, TopicAnswer};
 use pagemark_wire::messages::fetch_request::{FetchPartition, FetchTopic};
-use pagemark_wire::messages::fetch_response::{
-    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
-};
-use pagemark_wire::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
+use pagemark_wire::messages::{FetchRequest, StrBytes};
 use pagemark_wire::records::BatchHeader;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 
@@ -28,12 +26,12 @@ use crate::partitions::{FetchWaiter, Partition};
 /// Answers at once if there is enough, else parks the request in a task of its own.
 pub fn handle(call: Call, _out: &mut Outgoing, request: FetchRequest) {
     if let Some(code) = refuse(&request) {
-        return call.reply.send(&refusal(&request, call.version, code));
+        return call.reply.send_fetch(&refusal(&request, call.version, code));
     }
     let plan = Plan::of(&call.broker, &request, call.version);
     let found = plan.read(&call.broker);
     if found.answers(&plan) {
-        return call.reply.send(&found.response(&call.broker));
+        return call.reply.send_fetch(&found.answer(&call.broker));
     }
     drop(found); // whoever waits holds nothing
     tokio::spawn(async move {
@@ -44,7 +42,7 @@ pub fn handle(call: Call, _out: &mut Outgoing, request: FetchRequest) {
         call.reply.turn().await;
         // No waiting from here to the answer, so that few answers are in the making at a time.
         let found = plan.read(&call.broker);
-        call.reply.send(&found.response(&call.broker));
+        call.reply.send_fetch(&found.answer(&call.broker));
     });
 }
 
@@ -65,23 +63,21 @@ fn refuse(request: &FetchRequest) -> Option<ErrorCode> {
 
 /// The answer to a request that is wrong as a whole. Versions before 7 have no error on top, and clients below 13 look for it
 /// in the partitions; only sessions are told of on top alone (P-39).
-fn refusal(request: &FetchRequest, version: i16, code: ErrorCode) -> FetchResponse {
-    let answer = FetchResponse::default().with_error_code(code.code());
+fn refusal(request: &FetchRequest, version: i16, code: ErrorCode) -> FetchAnswer {
     if version >= 13 || code == ErrorCode::FetchSessionIdNotFound {
-        return answer;
+        return FetchAnswer { error: code, topics: Vec::new() };
     }
     let refused = |topic: &FetchTopic| {
-        let partition = |p: &FetchPartition| nothing_read(p.partition).with_error_code(code.code());
-        FetchableTopicResponse::default()
-            .with_topic(topic.topic.clone())
-            .with_partitions(topic.partitions.iter().map(partition).collect())
+        let partition = |p: &FetchPartition| PartitionAnswer::nothing(PartitionIndex(p.partition), code);
+        let partitions = topic.partitions.iter().map(partition).collect();
+        TopicAnswer { name: topic.topic.0.clone(), id: TopicId(topic.topic_id), partitions }
     };
-    answer.with_responses(request.topics.iter().map(refused).collect())
+    FetchAnswer { error: code, topics: request.topics.iter().map(refused).collect() }
 }
 
 /// One partition that is to be read.
 struct Wanted {
-    index: i32,
+    index: PartitionIndex,
     fetch_offset: Offset,
     leader_epoch: LeaderEpoch,
     last_fetched_epoch: LeaderEpoch,
@@ -89,10 +85,17 @@ struct Wanted {
     partition: Result<Arc<Partition>, ErrorCode>,
 }
 
+/// One topic as the request names it: by name, or from version 13 on by id.
+struct WantedTopic {
+    name: StrBytes,
+    id: TopicId,
+    partitions: Vec<Wanted>,
+}
+
 /// A request with its partitions looked up.
 struct Plan {
     version: i16,
-    topics: Vec<(TopicName, uuid::Uuid, Vec<Wanted>)>,
+    topics: Vec<WantedTopic>,
     min_bytes: usize,
     max_bytes: usize,
     max_wait: Duration,
@@ -113,7 +116,7 @@ impl Plan {
                         t.partition(PartitionIndex(p.partition)).ok_or(ErrorCode::UnknownTopicOrPartition)
                     });
                     Wanted {
-                        index: p.partition,
+                        index: PartitionIndex(p.partition),
                         fetch_offset: Offset(p.fetch_offset),
                         leader_epoch: LeaderEpoch(p.current_leader_epoch),
                         last_fetched_epoch: LeaderEpoch(p.last_fetched_epoch),
@@ -121,7 +124,8 @@ impl Plan {
                         partition: found.cloned(),
                     }
                 };
-                (asked.topic.clone(), asked.topic_id, asked.partitions.iter().map(wanted).collect())
+                let partitions = asked.partitions.iter().map(wanted).collect();
+                WantedTopic { name: asked.topic.0.clone(), id: TopicId(asked.topic_id), partitions }
             })
             .collect();
         let max_bytes = request.max_bytes.min(broker.settings.fetch_max_bytes) as usize;
@@ -139,17 +143,15 @@ impl Plan {
     fn read(&self, broker: &Broker) -> Found {
         let room = self.max_bytes.min(broker.budget.room_for_answer_bytes());
         let mut found = Found { bytes: 0, urgent: false, topics: Vec::with_capacity(self.topics.len()) };
-        for (name, id, wanted) in &self.topics {
-            let partitions = wanted.iter().map(|w| found.read_one(broker, self, w, room)).collect();
-            let topic = FetchableTopicResponse::default();
-            let topic = if self.version >= 13 { topic.with_topic_id(*id) } else { topic.with_topic(name.clone()) };
-            found.topics.push((topic, partitions));
+        for topic in &self.topics {
+            let partitions = topic.partitions.iter().map(|w| found.read_one(broker, self, w, room)).collect();
+            found.topics.push(TopicAnswer { name: topic.name.clone(), id: topic.id, partitions });
         }
         found
     }
 
     fn wanted(&self) -> impl Iterator<Item = &Wanted> {
-        self.topics.iter().flat_map(|(_, _, wanted)| wanted)
+        self.topics.iter().flat_map(|topic| &topic.partitions)
     }
 
     /// Waits until there is enough, or the time is up.
@@ -247,7 +249,7 @@ struct Standing<'a> {
     partition: &'a Partition,
     extent: Extent,
     /// The fetch is to be told this instead (P-41).
-    diverging: Option<EpochEndOffset>,
+    diverging: Option<(LeaderEpoch, Offset)>,
 }
 
 impl<'a> Standing<'a> {
@@ -271,53 +273,37 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// What was read. The batches still lie where the engine has them.
+/// What was read. The batches lie where the engine has them, until they are written to the socket.
 struct Found {
     bytes: usize,
     /// To be answered at once, whatever there is: an error, or logs that diverge.
     urgent: bool,
-    topics: Vec<(FetchableTopicResponse, Vec<PartitionFound>)>,
-}
-
-/// What was read of one partition.
-struct PartitionFound {
-    answer: PartitionData,
-    batches: Vec<Bytes>,
+    topics: Vec<TopicAnswer>,
 }
 
 impl Found {
     /// Whether this is enough to answer now (P-32).
     fn answers(&self, plan: &Plan) -> bool {
-        let names_nothing = self.topics.iter().all(|(_, partitions)| partitions.is_empty());
+        let names_nothing = self.topics.iter().all(|topic| topic.partitions.is_empty());
         self.urgent || self.bytes >= plan.min_bytes || plan.max_wait.is_zero() || names_nothing
     }
 
-    fn response(self, broker: &Broker) -> FetchResponse {
+    fn answer(self, broker: &Broker) -> FetchAnswer {
         broker.metrics.fetched(self.bytes);
-        let with_records = |p: PartitionFound| p.answer.with_records(Some(joined(p.batches)));
-        let topics = self
-            .topics
-            .into_iter()
-            .map(|(topic, partitions)| topic.with_partitions(partitions.into_iter().map(with_records).collect()));
-        FetchResponse::default().with_responses(topics.collect())
+        FetchAnswer { error: ErrorCode::None, topics: self.topics }
     }
 
-    fn read_one(&mut self, broker: &Broker, plan: &Plan, wanted: &Wanted, room: usize) -> PartitionFound {
-        let answer = nothing_read(wanted.index);
+    fn read_one(&mut self, broker: &Broker, plan: &Plan, wanted: &Wanted, room: usize) -> PartitionAnswer {
         self.try_read(broker, plan, wanted, room).unwrap_or_else(|code| {
             self.urgent = true;
             let fenced = matches!(code, ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch);
-            let leader = wanted.partition.as_ref().ok().filter(|_| fenced && plan.version >= 12).map(|p| {
-                LeaderIdAndEpoch::default()
-                    .with_leader_id(BrokerId(broker.settings.node_id))
-                    .with_leader_epoch(p.leader_epoch().0)
-            });
-            let answer = answer.with_error_code(code.code());
-            let answer = match leader {
-                Some(leader) => answer.with_current_leader(leader),
-                None => answer,
-            };
-            PartitionFound { answer, batches: Vec::new() }
+            let leader = wanted
+                .partition
+                .as_ref()
+                .ok()
+                .filter(|_| fenced && plan.version >= 12)
+                .map(|p| (broker.settings.node_id, p.leader_epoch()));
+            PartitionAnswer { leader, ..PartitionAnswer::nothing(wanted.index, code) }
         })
     }
 
@@ -328,42 +314,33 @@ impl Found {
         plan: &Plan,
         wanted: &Wanted,
         room: usize,
-    ) -> Result<PartitionFound, ErrorCode> {
+    ) -> Result<PartitionAnswer, ErrorCode> {
         let Standing { partition, extent, diverging } = Standing::of(broker, plan, wanted)?;
         let end = extent.durable_end;
-        let answer = nothing_read(wanted.index)
-            .with_high_watermark(end.0)
-            .with_last_stable_offset(end.0)
-            .with_log_start_offset(extent.log_start.0);
-        if let Some(diverging) = diverging {
+        let answer = PartitionAnswer {
+            high_watermark: end,
+            last_stable_offset: end,
+            log_start: extent.log_start,
+            diverging,
+            ..PartitionAnswer::nothing(wanted.index, ErrorCode::None)
+        };
+        if diverging.is_some() {
             self.urgent = true; // with nothing read (P-41)
-            return Ok(PartitionFound { answer: answer.with_diverging_epoch(diverging), batches: Vec::new() });
+            return Ok(answer);
         }
         let room = room.saturating_sub(self.bytes).min(wanted.max_bytes);
         // The first batch of the answer is returned whole whatever the limits say (P-33); later partitions keep to them.
         if wanted.fetch_offset == end || (room == 0 && self.bytes > 0) {
-            return Ok(PartitionFound { answer, batches: Vec::new() });
+            return Ok(answer);
         }
         let slice = broker.engine.read(partition.key, wanted.fetch_offset, room, end).map_err(|e| read_error(&e))?;
         if self.bytes > 0 && slice.bytes > room {
-            return Ok(PartitionFound { answer, batches: Vec::new() });
+            return Ok(answer);
         }
         plan.check_codecs(&slice.batches)?;
         self.bytes += slice.bytes;
-        Ok(PartitionFound { answer, batches: slice.batches })
+        Ok(PartitionAnswer { batches: slice.batches, ..answer })
     }
-}
-
-/// The answer for a partition of which nothing is known or read.
-fn nothing_read(index: i32) -> PartitionData {
-    PartitionData::default()
-        .with_partition_index(index)
-        .with_aborted_transactions(None)
-        .with_high_watermark(-1)
-        .with_last_stable_offset(-1)
-        .with_log_start_offset(-1)
-        .with_preferred_read_replica(BrokerId(-1))
-        .with_records(Some(Bytes::new()))
 }
 
 /// P-40: lower than ours is fenced, higher is unknown, -1 is not checked.
@@ -378,14 +355,13 @@ pub(super) fn check_leader_epoch(partition: &Partition, given: LeaderEpoch) -> R
 }
 
 /// Whether the caller's last epoch ended before its position, so that what it read is not what is here (P-41).
-fn diverges(partition: &Partition, wanted: &Wanted, log_end: Offset) -> Option<EpochEndOffset> {
+fn diverges(partition: &Partition, wanted: &Wanted, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
     if wanted.last_fetched_epoch < LeaderEpoch(0) {
         return None;
     }
     let undefined = (LeaderEpoch::NONE, Offset::NONE);
     let (epoch, end) = partition.end_of_epoch(wanted.last_fetched_epoch, log_end).unwrap_or(undefined);
-    (epoch < wanted.last_fetched_epoch || end < wanted.fetch_offset)
-        .then(|| EpochEndOffset::default().with_epoch(epoch.0).with_end_offset(end.0))
+    (epoch < wanted.last_fetched_epoch || end < wanted.fetch_offset).then_some((epoch, end))
 }
 
 fn read_error(error: &EngineError) -> ErrorCode {
@@ -396,14 +372,4 @@ fn read_error(error: &EngineError) -> ErrorCode {
             ErrorCode::KafkaStorageError
         }
     }
-}
-
-/// The batches as they are answered. This is where they are copied.
-fn joined(mut batches: Vec<Bytes>) -> Bytes {
-    if batches.len() == 1 {
-        return batches.remove(0);
-    }
-    let mut all = BytesMut::with_capacity(batches.iter().map(Bytes::len).sum());
-    batches.iter().for_each(|b| all.extend_from_slice(b));
-    all.freeze()
 }

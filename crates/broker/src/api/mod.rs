@@ -27,7 +27,8 @@ use std::sync::Arc;
 
 use pagemark_core::coordinator::{Answer, Request};
 use pagemark_wire::api::Api;
-use pagemark_wire::frame::{RequestHeader, encode_response};
+use pagemark_wire::fetch_answer::FetchAnswer;
+use pagemark_wire::frame::{EncodeError, Frame, RequestHeader, encode_response};
 use pagemark_wire::messages::{Encodable, StrBytes};
 
 use crate::broker::{Broker, Client};
@@ -65,7 +66,18 @@ impl Reply {
 
     /// Answers.
     pub fn send<R: Encodable>(self, body: &R) {
-        match encode_response(self.api, self.version, self.correlation_id, body) {
+        let frame = encode_response(self.api, self.version, self.correlation_id, body);
+        self.write(frame);
+    }
+
+    /// Answers a Fetch, whose records stay where they are until they are written.
+    pub fn send_fetch(self, answer: &FetchAnswer) {
+        let frame = answer.encode(self.version, self.correlation_id);
+        self.write(frame);
+    }
+
+    fn write(self, frame: Result<impl Into<Frame>, EncodeError>) {
+        match frame {
             Ok(frame) => self.slot.write(frame),
             Err(error) => {
                 tracing::error!(%error, "an answer cannot be encoded; the connection is closed instead");

@@ -26,8 +26,8 @@ const PROGRESS_DEADLINE: Duration = Duration::from_secs(30);
 const SMALL_FRAME_BYTES: usize = 64 * 1024;
 /// Room made for a read at the least.
 const READ_BYTES: usize = 16 * 1024;
-/// Written bytes kept together in one call.
-const WRITE_BATCH: usize = 64;
+/// Pieces written with one call, at the most: as many as the system takes.
+const WRITE_BATCH: usize = 1024;
 
 /// Serves a connection until either side closes it.
 pub async fn serve(broker: Arc<Broker>, client: Client, socket: TcpStream) {
@@ -183,7 +183,7 @@ async fn closed(_socket: &OwnedReadHalf) {
 async fn write_answers(mut socket: OwnedWriteHalf, outbox: &Arc<Outbox>) {
     loop {
         let ready = outbox.take();
-        for lot in ready.frames.chunks(WRITE_BATCH) {
+        for lot in ready.pieces.chunks(WRITE_BATCH) {
             if write_all(&mut socket, lot).await.is_err() {
                 return;
             }
@@ -202,8 +202,8 @@ async fn write_answers(mut socket: OwnedWriteHalf, outbox: &Arc<Outbox>) {
 }
 
 /// Writes all of it, as long as the client takes some of it now and then.
-async fn write_all(socket: &mut OwnedWriteHalf, frames: &[Bytes]) -> std::io::Result<()> {
-    let mut slices: Vec<std::io::IoSlice<'_>> = frames.iter().map(|f| std::io::IoSlice::new(f)).collect();
+async fn write_all(socket: &mut OwnedWriteHalf, pieces: &[Bytes]) -> std::io::Result<()> {
+    let mut slices: Vec<std::io::IoSlice<'_>> = pieces.iter().map(|piece| std::io::IoSlice::new(piece)).collect();
     let mut rest = &mut slices[..];
     while !rest.is_empty() {
         let written = tokio::time::timeout(PROGRESS_DEADLINE, socket.write_vectored(rest)).await??;

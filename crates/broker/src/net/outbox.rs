@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use pagemark_wire::frame::Frame;
 use tokio::sync::Notify;
 
 use super::budget::Charge;
@@ -21,7 +22,7 @@ enum Outcome {
     /// Still being worked on.
     Pending,
     /// Write this frame, whose bytes are charged until then.
-    Write(Bytes, Option<Charge>),
+    Write(Frame, Option<Charge>),
     /// Write nothing (acks=0, P-6).
     Nothing,
     /// Write what comes before, then close.
@@ -54,8 +55,8 @@ pub struct Outbox {
 /// What [`Outbox::take`] found.
 #[derive(Debug, Default)]
 pub struct Ready {
-    /// Whole frames, in order.
-    pub frames: Vec<Bytes>,
+    /// The pieces of whole frames, in order.
+    pub pieces: Vec<Bytes>,
     /// Close after writing them.
     pub close: bool,
     /// They count as held until this is dropped.
@@ -144,7 +145,7 @@ impl Outbox {
                 Some(Outcome::Write(frame, charge)) => {
                     ready.held.bytes += frame.len();
                     ready.held.charges.extend(charge);
-                    ready.frames.push(frame);
+                    ready.pieces.extend(frame.into_pieces());
                 }
                 Some(Outcome::Close) => ready.close = true,
                 Some(Outcome::Nothing | Outcome::Pending) | None => {}
@@ -241,7 +242,8 @@ impl ReplySlot {
     }
 
     /// Answers with a whole frame, length prefix included. From now on it is charged instead of the request.
-    pub fn write(mut self, frame: Bytes) {
+    pub fn write(mut self, frame: impl Into<Frame>) {
+        let frame = frame.into();
         let mut charge = self.charge.take();
         if let Some(charge) = &mut charge {
             charge.resize(frame.len());
@@ -282,11 +284,11 @@ mod tests {
         let outbox = Arc::new(Outbox::default());
         let (first, second, third) = (outbox.reserve(), outbox.reserve(), outbox.reserve());
         second.write(Bytes::from_static(b"2"));
-        assert!(outbox.take().frames.is_empty());
+        assert!(outbox.take().pieces.is_empty());
         first.write(Bytes::from_static(b"1"));
-        assert_eq!(outbox.take().frames, [&b"1"[..], b"2"]);
+        assert_eq!(outbox.take().pieces, [&b"1"[..], b"2"]);
         third.nothing();
-        assert!(outbox.take().frames.is_empty());
+        assert!(outbox.take().pieces.is_empty());
         assert!(outbox.is_idle());
     }
 
@@ -299,7 +301,7 @@ mod tests {
         first.write(Bytes::from_static(b"1"));
         let ready = outbox.take();
         assert!(ready.close);
-        assert_eq!(ready.frames, [&b"1"[..]]);
+        assert_eq!(ready.pieces, [&b"1"[..]]);
     }
 
     #[test]
@@ -324,7 +326,7 @@ mod tests {
         outbox.reserve_charged(charge).write(Bytes::from(vec![0; 100]));
         assert_eq!(budget.used_bytes(), 100, "the answer instead of the request");
         let ready = outbox.take();
-        assert_eq!(ready.frames.len(), 1);
+        assert_eq!(ready.pieces.len(), 1);
         assert!(!outbox.has_room(32, 99));
         assert!(!outbox.is_idle());
         assert_eq!(budget.used_bytes(), 100);
@@ -363,6 +365,6 @@ mod tests {
         let slot = outbox.reserve();
         outbox.close();
         slot.write(Bytes::from_static(b"late"));
-        assert!(outbox.take().frames.is_empty());
+        assert!(outbox.take().pieces.is_empty());
     }
 }

@@ -2,6 +2,7 @@
 
 mod batches;
 mod bodies;
+mod fetch_answers;
 mod golden;
 mod names;
 mod properties;
