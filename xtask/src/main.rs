@@ -7,6 +7,7 @@
 mod admin;
 mod broker;
 mod compatibility;
+mod fuzz;
 mod golden;
 mod kcat;
 mod kills;
@@ -41,6 +42,7 @@ enum Command {
     Scale(scale::Args),
     SettingsDocs(settings_docs::Args),
     Golden(golden::Args),
+    Fuzz(fuzz::Args),
     Compatibility(compatibility::Args),
 }
 
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Scale(args) => scale::run(&args),
         Command::SettingsDocs(args) => settings_docs::run(&args),
         Command::Golden(args) => golden::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Compatibility(args) => compatibility::run(&args),
     };
     match result {

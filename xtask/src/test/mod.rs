@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::table::aligned;
 use crate::workspace::{cargo, has_program, root};
-use crate::{kcat, tidy};
+use crate::{fuzz, kcat, tidy};
 
 /// Run everything that must pass before a change lands; at the end a table of steps.
 #[derive(Debug, clap::Args)]
@@ -27,6 +27,9 @@ pub struct Args {
     /// Crash points to explore
     #[arg(long, default_value_t = 5_000)]
     points: u64,
+    /// Inputs of the fuzz targets
+    #[arg(long, default_value_t = 200_000)]
+    executions: u64,
     /// Kills with a produce and a commit unanswered
     #[arg(long, default_value_t = 10)]
     cycles: u64,
@@ -48,13 +51,14 @@ struct Step {
     run: fn(&Args) -> Result<Outcome>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: &[Step] = &[
     Step { name: "format", what: "cargo fmt --check", run: format },
     Step { name: "lints", what: "clippy, warnings are errors", run: lints },
     Step { name: "tidy", what: "house rules, licences, packages", run: house_rules },
     Step { name: "tests", what: "unit and integration tests", run: tests },
     Step { name: "docs", what: "rustdoc, warnings are errors", run: docs },
     Step { name: "crash-points", what: "simulated disk, crashed at every I/O", run: crash_points },
+    Step { name: "fuzz", what: "hostile bytes into every reader", run: fuzz_smoke },
     Step { name: "kills", what: "real broker, kill -9 under an oracle", run: kills },
     Step { name: "scale", what: "many partitions and a log, restarted and killed, in small", run: scale },
     Step { name: "smoke", what: "a foreign client: kcat", run: kcat_smoke },
@@ -63,7 +67,7 @@ const STEPS: [Step; 9] = [
 /// Runs the steps. `false` if one failed.
 pub fn run(args: &Args) -> Result<bool> {
     for name in &args.only {
-        let names = STEPS.map(|step| step.name);
+        let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
         ensure!(names.contains(&name.as_str()), "there is no step {name}; there are {}", names.join(", "));
     }
     let mut rows = vec![["", "step", "what", "seconds", "remark"].map(str::to_owned)];
@@ -145,6 +149,15 @@ fn crash_points(args: &Args) -> Result<Outcome> {
     Ok(match outcome {
         Outcome::Passed(_) => Outcome::Passed(args.points),
         other => other,
+    })
+}
+
+/// By count, never by time, so that the same inputs run everywhere.
+fn fuzz_smoke(args: &Args) -> Result<Outcome> {
+    let fuzz = fuzz::Args::smoke(args.executions);
+    Ok(match fuzz::run(&fuzz)? {
+        true => Outcome::Passed(args.executions),
+        false => Outcome::Failed(0, 1, "an input is not taken; the lines above say how to replay it".to_owned()),
     })
 }
 

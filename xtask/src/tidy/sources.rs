@@ -43,6 +43,7 @@ fn lines_crossed(path: &str, text: &str) -> Vec<String> {
     let lint = ["clippy::disallowed", "_methods"].concat();
     let is_free = EXCEPTIONS.contains(&path)
         || path.starts_with("xtask/")
+        || path.starts_with("fuzz/")
         || path.contains("/tests/")
         || path.contains("/examples/")
         || path.contains("/benches/");

@@ -209,39 +209,36 @@ fn parse_producer(r: &mut Reader<'_>) -> Option<(ProducerId, ProducerEntry)> {
     Some((id, ProducerEntry { epoch, batches }))
 }
 
+/// A state with something of everything.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn example() -> (Head, Fold) {
+    let mut fold = Fold::default();
+    let key = crate::contract::partition(3, 0);
+    fold.create(key.topic, 2, LeaderEpoch(5));
+    fold.meta.apply(crate::engine::Lsn(8), super::meta::MetaChange::Put("a".into(), bytes::Bytes::from_static(b"1")));
+    fold.meta.apply(crate::engine::Lsn(9), super::meta::MetaChange::Counter("ids".into(), 1000));
+    let partition = fold.partition_mut(key).expect("it was just made");
+    partition.log_end = Offset(7);
+    partition.begin_epoch(EpochStart { epoch: LeaderEpoch(6), start: Offset(7) });
+    partition.quarantined = Some("rotten".into());
+    let span = BatchSpan {
+        first_sequence: 1,
+        last_sequence: 2,
+        base_offset: Offset(5),
+        last_offset: Offset(6),
+        timestamp_ms: 9,
+    };
+    let entry = ProducerEntry { epoch: ProducerEpoch(1), batches: [span].into() };
+    partition.producers.restore(ProducerId(4), entry);
+    let packs = vec![PackRef { id: 1, len: 100, index_crc: 5 }];
+    let position = Position { generation: 2, offset: 4096 };
+    (Head { number: 3, clean: true, incarnation: 1, position, next_lsn: 10, next_generation: 3, packs }, fold)
+}
+
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use pagemark_wire::types::PartitionKey;
-
-    use super::super::meta::MetaChange;
     use super::*;
     use crate::contract;
-    use crate::engine::Lsn;
-
-    fn example() -> (Head, Fold) {
-        let mut fold = Fold::default();
-        let key: PartitionKey = contract::partition(3, 0);
-        fold.create(key.topic, 2, LeaderEpoch(5));
-        fold.meta.apply(Lsn(8), MetaChange::Put("a".into(), Bytes::from_static(b"1")));
-        fold.meta.apply(Lsn(9), MetaChange::Counter("ids".into(), 1000));
-        let partition = fold.partition_mut(key).unwrap();
-        partition.log_end = Offset(7);
-        partition.begin_epoch(EpochStart { epoch: LeaderEpoch(6), start: Offset(7) });
-        partition.quarantined = Some("rotten".into());
-        let span = BatchSpan {
-            first_sequence: 1,
-            last_sequence: 2,
-            base_offset: Offset(5),
-            last_offset: Offset(6),
-            timestamp_ms: 9,
-        };
-        let entry = ProducerEntry { epoch: ProducerEpoch(1), batches: [span].into() };
-        partition.producers.restore(ProducerId(4), entry);
-        let packs = vec![PackRef { id: 1, len: 100, index_crc: 5 }];
-        let position = Position { generation: 2, offset: 4096 };
-        (Head { number: 3, clean: true, incarnation: 1, position, next_lsn: 10, next_generation: 3, packs }, fold)
-    }
 
     #[test]
     fn a_checkpoint_comes_back_as_it_was_written() {

@@ -16,7 +16,7 @@ pub(super) const FIRST_RECORD_AT: u64 = 4096;
 /// Where the second copy of the header stands.
 const COPY_AT: usize = 2048;
 const MAGIC: &[u8; 8] = b"PMLOG\0\0\0";
-const HEADER_LEN: usize = 68;
+pub(super) const HEADER_LEN: usize = 68;
 
 /// Path of a slot.
 pub(super) fn slot_path(slot: u64) -> String {

@@ -11,6 +11,8 @@ mod codec;
 pub mod driver;
 mod flusher;
 mod fold;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod index;
 mod lane;
 mod log_file;

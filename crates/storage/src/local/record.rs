@@ -105,7 +105,7 @@ pub(super) fn finish(out: &mut BytesMut, start: usize, seal: Seal) {
 }
 
 /// Computes length and checksums of the record that fills `record`.
-fn close(record: &mut [u8], seal: Seal) {
+pub(super) fn close(record: &mut [u8], seal: Seal) {
     let length = u32::try_from(record.len() - 8).expect("records are at most 32 MiB");
     record[0..4].copy_from_slice(&length.to_le_bytes());
     let head_crc = seal.head_crc(record);

@@ -5,64 +5,15 @@
 use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
-use pagemark_wire::api::{Api, ApiInfo};
+use pagemark_wire::api::Api;
 use pagemark_wire::frame::encode_response;
 use pagemark_wire::messages::{Decodable, Decoded, Encodable, decode, decode_response};
 use pagemark_wire::{guard, with_message_types};
 
-use crate::golden::unhex;
+use crate::files::{Golden, parts, requests, responses};
 use crate::names::{is_of_its_name, is_value_of, leaves};
 
-const REQUESTS: &str = include_str!("../golden/requests.txt");
-const RESPONSES: &str = include_str!("../golden/responses.txt");
 const KAFKAS_APIS: &str = include_str!("../golden/apis.txt");
-
-/// One body from the files.
-#[derive(Debug, Clone)]
-pub struct Golden {
-    pub info: &'static ApiInfo,
-    pub version: i16,
-    pub variant: &'static str,
-    pub body: Bytes,
-}
-
-impl Golden {
-    pub fn name(&self) -> String {
-        format!("{} {} {}", self.info.name, self.version, self.variant)
-    }
-}
-
-/// The requests that are served.
-pub fn requests() -> Vec<Golden> {
-    served(REQUESTS)
-}
-
-/// The responses to them.
-pub fn responses() -> Vec<Golden> {
-    served(RESPONSES)
-}
-
-fn served(text: &'static str) -> Vec<Golden> {
-    let mut all = Vec::new();
-    for line in text.lines() {
-        let [name, versions, variant, hex] = parts(line);
-        let Some(info) = Api::ALL.iter().find(|info| info.name == name) else { continue };
-        let (first, last) = versions.split_once('-').unwrap_or((versions, versions));
-        let body = if hex == "-" { Bytes::new() } else { unhex(hex) };
-        let versions = first.parse::<i16>().expect("a version")..=last.parse().expect("a version");
-        all.extend(versions.filter(|v| info.serves(*v)).map(|version| Golden {
-            info,
-            version,
-            variant,
-            body: body.clone(),
-        }));
-    }
-    all
-}
-
-fn parts<const N: usize>(line: &'static str) -> [&'static str; N] {
-    line.split(' ').collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!("{N} parts: {line}"))
-}
 
 #[test]
 fn every_version_in_our_table_has_golden_bytes_both_ways_q_80() {

@@ -4,18 +4,11 @@ use bytes::Bytes;
 use pagemark_wire::records::{BatchRules, Records, Stamp, check_shape, is_intact, stamp, walk};
 use pagemark_wire::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
+use crate::files::batches;
 use crate::support::NOW_MS;
 
-const BATCHES: &str = include_str!("../golden/batches.txt");
-
 fn batch(name: &str) -> Bytes {
-    let line = BATCHES.lines().find(|line| line.split(' ').next() == Some(name)).expect("a golden batch");
-    unhex(line.split(' ').nth(1).expect("hex"))
-}
-
-pub fn unhex(text: &str) -> Bytes {
-    let digit = |c: u8| char::from(c).to_digit(16).expect("a hex digit") as u8;
-    text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    batches().into_iter().find(|(found, _)| *found == name).expect("a golden batch").1
 }
 
 type Plain = (i64, i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(Vec<u8>, Option<Vec<u8>>)>);

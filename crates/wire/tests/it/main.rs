@@ -3,6 +3,8 @@
 mod batches;
 mod bodies;
 mod fetch_answers;
+#[path = "../golden/files.rs"]
+mod files;
 mod golden;
 mod names;
 mod properties;

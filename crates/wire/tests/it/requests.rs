@@ -10,7 +10,7 @@ use pagemark_wire::with_message_types;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::bodies::{Golden, requests as golden};
+use crate::files::{Golden, requests as golden};
 
 /// Decodes a body and encodes what came out; also the count of trailing bytes.
 fn through<Q: Decodable + Encodable>(api: Api, version: i16, body: Bytes) -> Result<(Bytes, usize), Malformed> {

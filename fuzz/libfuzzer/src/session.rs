@@ -1,0 +1,4 @@
+//! The target `session` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| (pagemark_fuzz::target("session").expect("it is there").run)(data));
