@@ -12,6 +12,7 @@ use crate::api::init_producer_id::ProducerIds;
 use crate::executor::Executors;
 use crate::host::Host;
 use crate::metadata::admin::TopicAdmin;
+use crate::metadata::broker_config::BrokerConfigs;
 use crate::metadata::registry::{Topic, TopicRegistry};
 use crate::metrics::Metrics;
 use crate::net::budget::MemoryBudget;
@@ -20,8 +21,10 @@ use crate::settings::{Address, Settings};
 
 /// The parts of a running broker.
 pub struct Broker {
-    /// As given at the start.
+    /// As given at the start. What may change while the broker runs is in `configs`.
     pub settings: Arc<Settings>,
+    /// The settings of the moment.
+    pub configs: Arc<BrokerConfigs>,
     /// The storage engine.
     pub engine: Arc<dyn Engine>,
     /// How far the engine has come.

@@ -54,6 +54,9 @@ pub fn dispatch(broker: &Arc<Broker>, client: &Arc<Client>, out: &mut Outgoing, 
         Api::CreateTopics => run(call, out, api, body, api::create_topics::handle),
         Api::DeleteTopics => run(call, out, api, body, api::delete_topics::handle),
         Api::InitProducerId => run(call, out, api, body, api::init_producer_id::handle),
+        Api::IncrementalAlterConfigs => run(call, out, api, body, api::incremental_alter_configs::handle),
+        Api::AlterConfigs => run(call, out, api, body, api::alter_configs::handle),
+        Api::DescribeConfigs => run(call, out, api, body, api::describe_configs::handle),
     }
 }
 

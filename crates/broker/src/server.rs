@@ -19,6 +19,7 @@ use crate::host::Host;
 use crate::http;
 use crate::metadata::OFFSETS_TOPIC;
 use crate::metadata::admin::TopicAdmin;
+use crate::metadata::broker_config::BrokerConfigs;
 use crate::metadata::record::{CLUSTER_KEY, ClusterRecord, TopicRecord, kafka_uuid, topic_key};
 use crate::metadata::registry::TopicRegistry;
 use crate::metrics::Metrics;
@@ -159,6 +160,8 @@ async fn assemble(
     let progress = ProgressHub::new(&engine);
     let registry = Arc::new(TopicRegistry::default());
     let executors = Executors::new(executors);
+    let configs = BrokerConfigs::load(Arc::clone(settings), engine.as_ref()).map_err(StartError::Storage)?;
+    let configs = Arc::new(configs);
     executors.start(&ExecutorParts {
         engine: Arc::clone(&engine),
         progress: Arc::clone(&progress),
@@ -166,7 +169,7 @@ async fn assemble(
         host: Arc::clone(&host),
         groups: Arc::new(group_settings(settings)),
         group_shards: settings.offsets_topic_num_partitions.unsigned_abs(),
-        producer_id_expiration_ms: settings.producer_id_expiration_ms,
+        configs: Arc::clone(&configs),
     });
     let admin = TopicAdmin::new(
         Arc::clone(&engine),
@@ -174,7 +177,7 @@ async fn assemble(
         Arc::clone(&executors),
         Arc::clone(&progress),
         Arc::clone(&host),
-        Arc::clone(settings),
+        Arc::clone(&configs),
     );
     let budget_bytes = match settings.pagemark_memory_budget_bytes {
         0 => quarter_of_memory_bytes(),
@@ -183,6 +186,7 @@ async fn assemble(
     let cluster_id = cluster_id(engine.as_ref(), &progress, host.as_ref()).await?;
     Ok(Arc::new(Broker {
         settings: Arc::clone(settings),
+        configs,
         engine,
         progress,
         registry,

@@ -121,6 +121,12 @@ apis! {
     DeleteTopics = 20, advertise 1, serve 1 to 6, flexible from 4;
     /// Gives an idempotent producer its id.
     InitProducerId = 22, advertise 0, serve 0 to 5, flexible from 2;
+    /// Shows the configs of topics and brokers.
+    DescribeConfigs = 32, advertise 1, serve 1 to 4, flexible from 4;
+    /// Gives topics and brokers these configs and no others.
+    AlterConfigs = 33, advertise 0, serve 0 to 2, flexible from 2;
+    /// Changes single configs of topics and brokers.
+    IncrementalAlterConfigs = 44, advertise 0, serve 0 to 1, flexible from 1;
 }
 
 impl Api {

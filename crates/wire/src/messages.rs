@@ -11,23 +11,26 @@ use crate::api::Api;
 use crate::guard::{self, Malformed};
 
 pub use kafka_protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
-    DeleteTopicsResponse, DescribeGroupsRequest, DescribeGroupsResponse, FetchRequest, FetchResponse,
-    FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse, InitProducerIdRequest,
-    InitProducerIdResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
-    ListGroupsRequest, ListGroupsResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse,
-    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, ProduceRequest,
-    ProduceResponse, SyncGroupRequest, SyncGroupResponse,
+    AlterConfigsRequest, AlterConfigsResponse, ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest,
+    CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
+    DescribeGroupsRequest, DescribeGroupsResponse, FetchRequest, FetchResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse, InitProducerIdRequest, InitProducerIdResponse, JoinGroupRequest,
+    JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse,
+    ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, ProduceRequest, ProduceResponse, SyncGroupRequest,
+    SyncGroupResponse,
 };
 pub use kafka_protocol::messages::{
-    BrokerId, GroupId, ProducerId, TopicName, TransactionalId, api_versions_request, api_versions_response,
-    create_topics_request, create_topics_response, delete_topics_request, delete_topics_response,
-    describe_groups_request, describe_groups_response, fetch_request, fetch_response, find_coordinator_request,
-    find_coordinator_response, heartbeat_request, heartbeat_response, init_producer_id_request,
-    init_producer_id_response, join_group_request, join_group_response, leave_group_request, leave_group_response,
-    list_groups_request, list_groups_response, list_offsets_request, list_offsets_response, metadata_request,
-    metadata_response, offset_commit_request, offset_commit_response, offset_fetch_request, offset_fetch_response,
-    produce_request, produce_response, sync_group_request, sync_group_response,
+    BrokerId, GroupId, ProducerId, TopicName, TransactionalId, alter_configs_request, alter_configs_response,
+    api_versions_request, api_versions_response, create_topics_request, create_topics_response, delete_topics_request,
+    delete_topics_response, describe_configs_request, describe_configs_response, describe_groups_request,
+    describe_groups_response, fetch_request, fetch_response, find_coordinator_request, find_coordinator_response,
+    heartbeat_request, heartbeat_response, incremental_alter_configs_request, incremental_alter_configs_response,
+    init_producer_id_request, init_producer_id_response, join_group_request, join_group_response, leave_group_request,
+    leave_group_response, list_groups_request, list_groups_response, list_offsets_request, list_offsets_response,
+    metadata_request, metadata_response, offset_commit_request, offset_commit_response, offset_fetch_request,
+    offset_fetch_response, produce_request, produce_response, sync_group_request, sync_group_response,
 };
 pub use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
@@ -65,6 +68,9 @@ macro_rules! with_message_types {
             Api::CreateTopics => of!(CreateTopicsRequest, CreateTopicsResponse),
             Api::DeleteTopics => of!(DeleteTopicsRequest, DeleteTopicsResponse),
             Api::InitProducerId => of!(InitProducerIdRequest, InitProducerIdResponse),
+            Api::IncrementalAlterConfigs => of!(IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse),
+            Api::AlterConfigs => of!(AlterConfigsRequest, AlterConfigsResponse),
+            Api::DescribeConfigs => of!(DescribeConfigsRequest, DescribeConfigsResponse),
         }
     }};
 }

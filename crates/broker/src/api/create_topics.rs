@@ -9,15 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use pagemark_wire::ErrorCode;
 use pagemark_wire::messages::create_topics_request::CreatableTopic;
 use pagemark_wire::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
-use pagemark_wire::messages::{BrokerId, CreateTopicsRequest, CreateTopicsResponse};
+use pagemark_wire::messages::{BrokerId, CreateTopicsRequest, CreateTopicsResponse, StrBytes};
 
 use super::{Call, text};
 use crate::executor::Outgoing;
 use crate::metadata::admin::{AdminError, NewTopic};
+use crate::metadata::config_view::{ConfigEntry, topic_entries};
 use crate::metadata::record::TopicRecord;
 
-/// `configSource` of a value that the topic itself has.
-const SOURCE_TOPIC: i8 = 1;
+/// So many topics of an answer show all of their configs, the others what they were given: an answer must not be many times
+/// the size of its request.
+const MOST_SHOWN_WHOLE: usize = 1_000;
 
 /// Most partitions that one request creates, as in Kafka: they are made at once, and everybody else who creates waits.
 const MOST_PARTITIONS: i64 = 10_000;
@@ -50,7 +52,16 @@ pub fn handle(call: Call, _out: &mut Outgoing, request: CreateTopicsRequest) {
             Some(result) => result,
             None => created.next().expect("one result for each topic").map(|topic| topic.record.clone()),
         });
-        let topics = request.topics.iter().zip(results).map(|(t, r)| respond(t, r, request.validate_only)).collect();
+        let brokers = call.broker.configs.current();
+        // Before version 5 an answer says nothing of configs.
+        let shown_whole = if call.version >= 5 { MOST_SHOWN_WHOLE } else { 0 };
+        let respond = |(at, (topic, result)): (usize, (&CreatableTopic, Result<TopicRecord, AdminError>))| {
+            let wanted = |record: &TopicRecord, name: &str| at < shown_whole || record.configs.contains_key(name);
+            let configs = |record: &TopicRecord| topic_entries(&record.configs, &brokers, |name| wanted(record, name));
+            let made = result.map(|record| (configs(&record), record));
+            respond(topic, made, request.validate_only)
+        };
+        let topics = request.topics.iter().zip(results).enumerate().map(respond).collect();
         call.reply.send(&CreateTopicsResponse::default().with_topics(topics));
     });
 }
@@ -96,7 +107,7 @@ fn new_topic(topic: &CreatableTopic, node: BrokerId) -> Result<NewTopic, AdminEr
 
 fn respond(
     topic: &CreatableTopic,
-    result: Result<TopicRecord, AdminError>,
+    result: Result<(Vec<ConfigEntry>, TopicRecord), AdminError>,
     validate_only: bool,
 ) -> CreatableTopicResult {
     let answer = CreatableTopicResult::default().with_name(topic.name.clone());
@@ -106,19 +117,19 @@ fn respond(
             .with_error_message(Some(text(why)))
             .with_num_partitions(-1)
             .with_replication_factor(-1),
-        Ok(record) => {
-            let config = |(name, value): (&String, &String)| {
+        Ok((configs, record)) => {
+            let config = |entry: ConfigEntry| {
                 CreatableTopicConfigs::default()
-                    .with_name(text(name))
-                    .with_value(Some(text(value)))
-                    .with_config_source(SOURCE_TOPIC)
+                    .with_name(StrBytes::from_static_str(entry.name))
+                    .with_value(entry.value.map(text))
+                    .with_config_source(entry.source as i8)
             };
             answer
                 .with_error_message(None)
                 .with_topic_id(if validate_only { uuid::Uuid::nil() } else { record.id })
                 .with_num_partitions(record.partitions as i32)
                 .with_replication_factor(record.replication_factor)
-                .with_configs(Some(record.configs.iter().map(config).collect()))
+                .with_configs(Some(configs.into_iter().map(config).collect()))
         }
     }
 }

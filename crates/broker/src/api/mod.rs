@@ -4,14 +4,18 @@
 //! to executors, or start a task where something has to be waited for. Deliberately not here: framing and order of answers
 //! (`net`), decisions (`core`).
 
+pub mod alter_configs;
 pub mod api_versions;
+mod config_resource;
 pub mod create_topics;
 pub mod delete_topics;
+pub mod describe_configs;
 pub mod describe_groups;
 pub mod fetch;
 pub mod find_coordinator;
 mod gather;
 pub mod heartbeat;
+pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;

@@ -17,6 +17,7 @@ use super::mailbox::Mailbox;
 use super::produce::{Produced, alone};
 use super::{Census, Work};
 use crate::host::{Host, tokio_deadline};
+use crate::metadata::broker_config::BrokerConfigs;
 use crate::metadata::registry::TopicRegistry;
 use crate::partitions::Partition;
 use crate::progress::ProgressHub;
@@ -39,8 +40,8 @@ pub struct ExecutorParts {
     pub groups: Arc<GroupSettings>,
     /// Shards with a number below this are those of the offsets topic.
     pub group_shards: u32,
-    /// `producer.id.expiration.ms`.
-    pub producer_id_expiration_ms: i64,
+    /// The settings of the moment.
+    pub configs: Arc<BrokerConfigs>,
 }
 
 /// What waits for a write to be durable, in order of writes.
@@ -96,7 +97,7 @@ pub(super) struct Executor {
     progress: watch::Receiver<Progress>,
     group_settings: Arc<GroupSettings>,
     group_shard_count: u32,
-    producer_id_expiration_ms: i64,
+    configs: Arc<BrokerConfigs>,
     next_sweep: MonoMs,
     /// Both clocks as read at the start of the turn.
     pub now: Now,
@@ -122,7 +123,7 @@ impl Executor {
             host: parts.host,
             group_settings: parts.groups,
             group_shard_count: parts.group_shards,
-            producer_id_expiration_ms: parts.producer_id_expiration_ms,
+            configs: parts.configs,
             next_sweep: now.mono.plus(SWEEP_MS),
             partitions: HashMap::new(),
             epochs: HashMap::new(),
@@ -268,8 +269,9 @@ impl Executor {
             return;
         }
         self.next_sweep = self.now.mono.plus(SWEEP_MS);
+        let expiration_ms = self.configs.settings().producer_id_expiration_ms;
         for (key, OwnedPartition { partition, state }) in &mut self.partitions {
-            let forgotten = state.expire(self.now.mono, self.producer_id_expiration_ms);
+            let forgotten = state.expire(self.now.mono, expiration_ms);
             let shard = partition.shard;
             let Some(epoch) = self.epochs.get(&shard).copied().filter(|_| !forgotten.is_empty()) else { continue };
             if let Err(error) = self.engine.forget_producers(shard, epoch, *key, &forgotten) {

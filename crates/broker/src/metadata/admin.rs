@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 
 use crate::executor::Executors;
 use crate::host::Host;
+use crate::metadata::broker_config::BrokerConfigs;
 use crate::metadata::name::{check_topic_name, collision_key};
 use crate::metadata::record::{TOPIC_PREFIX, TopicRecord, topic_key};
 use crate::metadata::registry::{Topic, TopicRegistry, TopicsView};
@@ -23,7 +24,7 @@ use crate::metadata::topic_config::{TopicConfig, shown};
 use crate::metadata::{OFFSETS_TOPIC, topic_config};
 use crate::partitions::Partition;
 use crate::progress::ProgressHub;
-use crate::settings::{OFFSETS_PARTITIONS_LIMIT, Settings};
+use crate::settings::OFFSETS_PARTITIONS_LIMIT;
 
 /// Shards of ordinary partitions begin here; those below belong to the partitions of `__consumer_offsets`.
 const FIRST_DATA_SHARD: u32 = 1 << 16;
@@ -50,14 +51,14 @@ pub type AdminError = (ErrorCode, String);
 
 /// Makes and removes topics.
 pub struct TopicAdmin {
-    engine: Arc<dyn Engine>,
-    registry: Arc<TopicRegistry>,
-    executors: Arc<Executors>,
-    progress: Arc<ProgressHub>,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) registry: Arc<TopicRegistry>,
+    pub(super) executors: Arc<Executors>,
+    pub(super) progress: Arc<ProgressHub>,
     host: Arc<dyn Host>,
-    settings: Arc<Settings>,
+    pub(super) configs: Arc<BrokerConfigs>,
     /// Held over a whole change, waiting included: changes are rare, and one at a time is simple.
-    one_at_a_time: Mutex<()>,
+    pub(super) one_at_a_time: Mutex<()>,
 }
 
 impl TopicAdmin {
@@ -69,9 +70,9 @@ impl TopicAdmin {
         executors: Arc<Executors>,
         progress: Arc<ProgressHub>,
         host: Arc<dyn Host>,
-        settings: Arc<Settings>,
+        configs: Arc<BrokerConfigs>,
     ) -> TopicAdmin {
-        TopicAdmin { engine, registry, executors, progress, host, settings, one_at_a_time: Mutex::new(()) }
+        TopicAdmin { engine, registry, executors, progress, host, configs, one_at_a_time: Mutex::new(()) }
     }
 
     /// Judges a topic against the present topics, and fills in the defaults.
@@ -98,8 +99,8 @@ impl TopicAdmin {
         let replication_factor = self.check_replication_factor(new.replication_factor)?;
         let mut configs = BTreeMap::new();
         for (name, value) in &new.configs {
-            let value = value.as_deref();
-            let value = value.ok_or_else(|| format!("Null value not supported for topic configs: {}", shown(name)));
+            let value =
+                value.as_deref().ok_or_else(|| format!("Null value not supported for topic configs: {}", shown(name)));
             let read = value.and_then(|value| topic_config::read_config(name, value));
             configs.insert(name.clone(), read.map_err(|why| (ErrorCode::InvalidConfig, why))?);
         }
@@ -109,7 +110,7 @@ impl TopicAdmin {
 
     fn check_partitions(&self, asked: i32) -> Result<u32, AdminError> {
         const MOST: u32 = 100_000;
-        let partitions = if asked == -1 { self.settings.num_partitions } else { asked };
+        let partitions = if asked == -1 { self.configs.settings().num_partitions } else { asked };
         match u32::try_from(partitions) {
             Ok(0) | Err(_) => {
                 Err((ErrorCode::InvalidPartitions, format!("a topic has at least 1 partition, not {asked}")))
@@ -124,7 +125,7 @@ impl TopicAdmin {
     fn check_replication_factor(&self, asked: i16) -> Result<i16, AdminError> {
         match asked {
             -1 | 1 => Ok(1),
-            2.. if self.settings.pagemark_lenient_replication_factor => Ok(1),
+            2.. if self.configs.settings().pagemark_lenient_replication_factor => Ok(1),
             _ => Err((
                 ErrorCode::InvalidReplicationFactor,
                 format!(
@@ -244,7 +245,7 @@ impl TopicAdmin {
                 );
                 return Err((ErrorCode::KafkaStorageError, why));
             }
-            let partitions = self.settings.offsets_topic_num_partitions.unsigned_abs();
+            let partitions = self.configs.settings().offsets_topic_num_partitions.unsigned_abs();
             let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
             let record = TopicRecord { id: self.host.fresh_uuid(), partitions, replication_factor: 1, configs };
             last = self.write(OFFSETS_TOPIC, &record)?;
@@ -266,7 +267,7 @@ impl TopicAdmin {
             Arc::new(Partition::new(key, shard, self.executors.owner_of(shard)))
         };
         let partitions = (0..record.partitions).map(partition).collect();
-        let config = TopicConfig::of(&self.settings, &record.configs);
+        let config = TopicConfig::of(&self.configs.settings(), &record.configs);
         Topic { name, record, config, partitions }
     }
 }
@@ -278,6 +279,6 @@ fn data_shard(key: &PartitionKey) -> ShardId {
     ShardId(FIRST_DATA_SHARD + mixed.wrapping_add(key.partition.0 as u32) % DATA_SHARDS)
 }
 
-fn storage_error(error: EngineError) -> AdminError {
+pub(super) fn storage_error(error: EngineError) -> AdminError {
     (ErrorCode::KafkaStorageError, error.to_string())
 }

@@ -1,10 +1,14 @@
 //! The facts of the cluster: which topics there are, under which ids, and what this cluster is called.
 //!
 //! `record` is how facts are written into the engine's keyed state; `registry` is the published view that every request reads;
-//! `admin` changes both, one change at a time. Deliberately not here: offsets and groups, which live in
+//! `admin`
+//! changes both, one change at a time; `configs` is its part for configurations. Deliberately not here: offsets and groups, which live in
 //! `__consumer_offsets`.
 
 pub mod admin;
+pub mod broker_config;
+pub mod config_view;
+pub mod configs;
 pub mod name;
 pub mod record;
 pub mod registry;

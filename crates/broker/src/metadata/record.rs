@@ -9,8 +9,14 @@ use pagemark_wire::types::TopicId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::metadata::broker_config::BrokerLayer;
+
 /// Prefix of the keys that hold topics; the topic's name follows.
 pub const TOPIC_PREFIX: &str = "topic/";
+/// Prefix of the keys that hold changed settings of one broker; its number follows.
+pub const BROKER_CONFIG_PREFIX: &str = "broker-config/";
+/// Key that holds changed settings of all brokers.
+pub const BROKERS_CONFIG_KEY: &str = "broker-config-default";
 /// Key that holds the cluster's id.
 pub const CLUSTER_KEY: &str = "cluster";
 /// Counter from which producer ids are reserved.
@@ -37,6 +43,23 @@ pub struct TopicRecord {
 pub struct ClusterRecord {
     /// Stable for the life of the cluster (P-26a); 22 characters of base64 in Kafka's way.
     pub cluster_id: String,
+}
+
+/// Settings that were changed while brokers ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrokerConfigRecord {
+    /// The values, by Kafka's names.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// Key of the changed settings of a layer.
+#[must_use]
+pub fn broker_config_key(layer: BrokerLayer, node_id: i32) -> String {
+    match layer {
+        BrokerLayer::This => format!("{BROKER_CONFIG_PREFIX}{node_id}"),
+        BrokerLayer::All => BROKERS_CONFIG_KEY.to_owned(),
+    }
 }
 
 /// Key of the topic of this name.

@@ -39,7 +39,7 @@ pub async fn accept(
             }
         };
         let open = &broker.metrics.connections;
-        let most = broker.settings.max_connections.min(broker.host.most_connections());
+        let most = broker.configs.settings().max_connections.min(broker.host.most_connections());
         if open.load(Ordering::Relaxed) >= most {
             tracing::warn!(client = %peer, most, "max.connections or the limit on open files is reached; closing a new connection");
             continue;

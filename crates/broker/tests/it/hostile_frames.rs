@@ -61,7 +61,7 @@ fn rows() -> Vec<(&'static str, Vec<u8>, Expect)> {
         ("row 5: no client id at all", framed(&header(3, 4)), Close),
         ("row 7: key 9999", request_with_body(9999, 0, false, &[0; 16]), Close),
         ("row 7: key -1", request_with_body(-1, 0, false, &[0; 16]), Close),
-        ("row 7: a key of Kafka's that is not served", request_with_body(32, 1, false, &[0; 16]), Close),
+        ("row 7: a key of Kafka's that is not served", request_with_body(58, 0, false, &[0; 16]), Close),
         ("row 11: empty software name", software("", "1"), Versions(3, 42)),
         ("row 11: empty software version", software("a", ""), Versions(3, 42)),
         ("row 11: bad software name", software("a b", "1"), Versions(3, 42)),

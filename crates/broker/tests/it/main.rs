@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may stop where they stand, as tests may")]
 
 mod commits;
+mod configs;
+mod configs_of_brokers;
 mod failure;
 mod fetch;
 mod flood;

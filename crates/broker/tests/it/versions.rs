@@ -222,7 +222,10 @@ fn topics_are_created_and_deleted_in_every_version() {
         if version >= 5 {
             assert_eq!((made.num_partitions, made.replication_factor), (1, 1));
             let configs = made.configs.as_ref().expect("given from version 5 on");
-            assert_eq!((configs[0].name.as_str(), configs[0].value.as_deref()), ("retention.ms", Some("60000")));
+            let retention = configs.iter().find(|c| c.name.as_str() == "retention.ms").expect("all are shown");
+            assert_eq!((retention.value.as_deref(), retention.config_source), (Some("60000"), 1));
+            let inherited = configs.iter().find(|c| c.name.as_str() == "segment.bytes").expect("all are shown");
+            assert_eq!((inherited.value.as_deref(), inherited.config_source), (Some("1073741824"), 5));
         }
         let again = ask(&rig, version, &create_request(&[new_topic(&name, 1, &[])]));
         assert_eq!((again.topics[0].error_code, again.topics[0].error_message.is_some()), (36, true));

@@ -59,7 +59,10 @@ fn max_elements(api: Api) -> usize {
         | Api::ApiVersions
         | Api::CreateTopics
         | Api::DeleteTopics
-        | Api::InitProducerId => MAX_ELEMENTS_ELSEWHERE,
+        | Api::InitProducerId
+        | Api::DescribeConfigs
+        | Api::AlterConfigs
+        | Api::IncrementalAlterConfigs => MAX_ELEMENTS_ELSEWHERE,
     }
 }
 

@@ -43,7 +43,7 @@ impl Kind {
             }
             Kind::Struct(fields) => {
                 let plain = fields.iter().filter(|f| f.tag.is_none() && f.in_version(version));
-                plain.map(|f| f.kind.least_size(version, flexible)).sum::<usize>() + usize::from(flexible)
+                plain.map(|f| f.least_size(version, flexible)).sum::<usize>() + usize::from(flexible)
             }
         }
     }
@@ -67,6 +67,14 @@ impl Field {
 
     pub(super) fn nullable_in(&self, version: i16) -> bool {
         version >= self.nullable_from
+    }
+
+    /// Fewest bytes that it takes. A structure that may be null begins with a byte that says whether it is.
+    fn least_size(&self, version: i16, flexible: bool) -> usize {
+        match self.kind {
+            Kind::Struct(_) if self.nullable_in(version) => 1,
+            kind => kind.least_size(version, flexible),
+        }
     }
 
     pub(super) const fn from(mut self, first: i16) -> Field {
@@ -127,6 +135,9 @@ pub(super) fn request(api: Api) -> &'static [Field] {
         Api::CreateTopics => CREATE_TOPICS,
         Api::DeleteTopics => DELETE_TOPICS,
         Api::InitProducerId => INIT_PRODUCER_ID,
+        Api::DescribeConfigs => DESCRIBE_CONFIGS,
+        Api::AlterConfigs => ALTER_CONFIGS,
+        Api::IncrementalAlterConfigs => INCREMENTAL_ALTER_CONFIGS,
     }
 }
 
@@ -336,4 +347,48 @@ const INIT_PRODUCER_ID: &[Field] = &[
     field("transactionTimeoutMs", I32),
     field("producerId", I64).from(3),
     field("producerEpoch", I16).from(3),
+];
+
+const DESCRIBE_CONFIGS: &[Field] = &[
+    field(
+        "resources",
+        Kind::Array(&Kind::Struct(&[
+            field("resourceType", I8),
+            field("resourceName", TEXT),
+            field("configurationKeys", TEXTS).null_from(0),
+        ])),
+    ),
+    field("includeSynonyms", BOOL).from(1),
+    field("includeDocumentation", BOOL).from(3),
+];
+
+const ALTER_CONFIGS: &[Field] = &[
+    field(
+        "resources",
+        Kind::Array(&Kind::Struct(&[
+            field("resourceType", I8),
+            field("resourceName", TEXT),
+            field("configs", Kind::Array(&Kind::Struct(&[field("name", TEXT), field("value", TEXT).null_from(0)]))),
+        ])),
+    ),
+    field("validateOnly", BOOL),
+];
+
+const INCREMENTAL_ALTER_CONFIGS: &[Field] = &[
+    field(
+        "resources",
+        Kind::Array(&Kind::Struct(&[
+            field("resourceType", I8),
+            field("resourceName", TEXT),
+            field(
+                "configs",
+                Kind::Array(&Kind::Struct(&[
+                    field("name", TEXT),
+                    field("configOperation", I8),
+                    field("value", TEXT).null_from(0),
+                ])),
+            ),
+        ])),
+    ),
+    field("validateOnly", BOOL),
 ];

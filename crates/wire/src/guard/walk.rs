@@ -112,7 +112,12 @@ impl<'a> Walk<'a> {
 
     /// Reads the byte in front of a structure that may be null.
     fn is_null_struct(&mut self) -> Result<bool, Fault> {
-        Ok((self.cursor.take(1)?[0] as i8) < 0)
+        match self.cursor.take(1)?[0] as i8 {
+            1 => Ok(false),
+            i8::MIN..=-1 => Ok(true),
+            // The decoder takes these for null, and would read what follows from another place than this walk.
+            _ => Err(self.cursor.fault("a structure is neither there nor null")),
+        }
     }
 
     fn count(&mut self, more: usize) -> Result<(), Fault> {

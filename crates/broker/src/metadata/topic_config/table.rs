@@ -13,7 +13,7 @@ pub struct TopicConfigSpec {
     pub default: &'static str,
     /// What is allowed here.
     pub allowed: Allowed,
-    /// The broker setting whose value a topic inherits that says nothing.
+    /// The broker setting whose value a topic inherits that says nothing, unless that is without a value in Kafka too.
     pub broker_setting: Option<&'static str>,
     /// What it does, in a sentence.
     pub doc: &'static str,
@@ -108,7 +108,7 @@ topic_configs! {
         "How long a file waits after it was removed from the log, in milliseconds.";
     "flush.messages" = "9223372036854775807", from(1), Some("log.flush.interval.messages"), Kept(EVERY_WRITE),
         "After how many records the log is flushed.";
-    "flush.ms" = "9223372036854775807", ms(0), Some("log.flush.interval.ms"), Kept(EVERY_WRITE),
+    "flush.ms" = "9223372036854775807", ms(0), None, Kept(EVERY_WRITE),
         "After how many milliseconds the log is flushed.";
     "follower.replication.throttled.replicas" = "", Allowed::Replicas, None, Kept(ONE_COPY),
         "Replicas whose copying is throttled where they are followers.";
@@ -153,9 +153,9 @@ topic_configs! {
         "The size of a segment, in bytes: a batch may not be larger, and old records are removed by the segment.";
     "segment.index.bytes" = "10485760", int(4, INT_MAX), Some("log.index.size.max.bytes"), Kept(NO_INDEX_FILES),
         "The largest size of a segment's index, in bytes.";
-    "segment.jitter.ms" = "0", ms(0), Some("log.roll.jitter.ms"), Kept(BY_SIZE),
+    "segment.jitter.ms" = "0", ms(0), None, Kept(BY_SIZE),
         "By how much segment.ms is varied at random, so that not all segments are cut at the same moment.";
-    "segment.ms" = "604800000", ms(1), Some("log.roll.ms"), Kept(BY_SIZE),
+    "segment.ms" = "604800000", ms(1), None, Kept(BY_SIZE),
         "After how many milliseconds a segment is cut although it is not full.";
     "unclean.leader.election.enable" = "false", Allowed::Switch, Some("unclean.leader.election.enable"), Kept(ONE_COPY),
         "Whether a replica that lacks records may become leader.";

@@ -53,6 +53,9 @@ asks! {
     CreateTopics: CreateTopicsRequest -> CreateTopicsResponse;
     DeleteTopics: DeleteTopicsRequest -> DeleteTopicsResponse;
     InitProducerId: InitProducerIdRequest -> InitProducerIdResponse;
+    IncrementalAlterConfigs: IncrementalAlterConfigsRequest -> IncrementalAlterConfigsResponse;
+    AlterConfigs: AlterConfigsRequest -> AlterConfigsResponse;
+    DescribeConfigs: DescribeConfigsRequest -> DescribeConfigsResponse;
 }
 
 /// A text as a field takes it.

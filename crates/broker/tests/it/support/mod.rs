@@ -2,6 +2,7 @@
 
 pub mod batches;
 pub mod client;
+pub mod configs;
 pub mod engines;
 pub mod raw;
 pub mod simulated;
