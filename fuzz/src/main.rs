@@ -115,7 +115,6 @@ fn execute(target: &Target, args: &Run) -> Result<bool> {
         let input = mutate::input(args.seed, execution, &seeds);
         if execution % stride == 0 {
             println!("at {execution}");
-            check_memory(args)?;
         }
         if args.one_by_one {
             std::fs::write(args.artifacts.join(format!("{}.last", target.name)), &input)?;
@@ -123,6 +122,9 @@ fn execute(target: &Target, args: &Run) -> Result<bool> {
         if std::panic::catch_unwind(|| (target.run)(&input)).is_err() {
             println!("failed {}", keep(&args.artifacts, target.name, args.seed, execution, &input)?.display());
             return Ok(false);
+        }
+        if (execution + 1) % stride == 0 {
+            check_memory(args)?;
         }
     }
     check_memory(args)?;

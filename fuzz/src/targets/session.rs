@@ -60,17 +60,16 @@ fn settings() -> Settings {
     Settings::load(sources).expect("legal settings").settings
 }
 
-/// Whole frames, without their lengths, up to the first that is none.
+/// The frames, without their lengths. One whose length is wrong gets what is left, so that less is lost to changed lengths.
 fn frames(bytes: &[u8]) -> Vec<Bytes> {
     let mut rest = Bytes::copy_from_slice(bytes);
     let mut frames = Vec::new();
     while let Some(prefix) = rest.first_chunk::<4>()
-        && let Ok(length) = frame_length(*prefix, 1 << 20)
-        && rest.len() >= 4 + length
         && frames.len() < MAX_FRAMES
     {
+        let length = frame_length(*prefix, 1 << 20).unwrap_or(usize::MAX);
         rest.advance(4);
-        frames.push(rest.split_to(length));
+        frames.push(rest.split_to(length.min(rest.len())));
     }
     frames
 }
