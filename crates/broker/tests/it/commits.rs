@@ -1,8 +1,10 @@
 //! Committed offsets over the wire: what is told of them, to whom, and after a restart (O-1 to O-30, invariants 12 to 17).
 
+use pagemark_wire::internal::OffsetCommit;
 use pagemark_wire::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use pagemark_wire::messages::offset_fetch_response::OffsetFetchResponseTopics;
 use pagemark_wire::messages::*;
+use pagemark_wire::records::{Records, split_batches};
 
 use crate::support::client::*;
 use crate::support::{Rig, local_engine};
@@ -181,4 +183,39 @@ fn deleting_a_topic_that_very_many_groups_read_leaves_the_coordinator_working_o_
     assert_eq!(client.commit("g", "sales", 0, 3), 0);
     assert_eq!(client.committed("g", "sales", 0).committed_offset, 3);
     assert_eq!(rig.block_on(rig.broker().executors.census()).offsets, 1);
+}
+
+#[test]
+fn who_asks_and_whether_offsets_must_be_stable_change_nothing_for_a_classic_group_o_28_o_29() {
+    let rig = rig();
+    let mut client = rig.client();
+    assert_eq!(client.commit("g", "orders", 0, 5), 0);
+    for (member_id, member_epoch, require_stable) in [("", -1, true), ("nobody", 7, false), ("nobody", 0, true)] {
+        let mut request = committed_request("g", Some(&[("orders", 0)])).with_require_stable(require_stable);
+        request.groups[0].member_id = Some(text(member_id));
+        request.groups[0].member_epoch = member_epoch;
+        let group = &client.ask(9, &request).groups[0];
+        assert_eq!((group.error_code, told(&group.topics)), (0, vec![("orders", 0, 5)]), "{member_id} {member_epoch}");
+    }
+}
+
+#[test]
+fn a_commit_by_name_is_stored_under_the_id_that_the_name_has_then_o_62() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    let shard = rig.broker().group_shard("readers") as i32;
+    for offset in 1..=2 {
+        let id = client.create("orders", 1, &[]);
+        assert_eq!(client.commit("readers", "orders", 0, offset), 0);
+        let mut commits = Vec::new();
+        for batch in split_batches(&client.read("__consumer_offsets", shard, 0)) {
+            let (_, batch) = batch.unwrap();
+            for record in Records::open(&batch, 1 << 20).unwrap().iter() {
+                commits.extend(OffsetCommit::parse(record.unwrap().value.unwrap_or_default()).ok());
+            }
+        }
+        let last = commits.iter().rfind(|commit| commit.offset.0 == offset).expect("the log has the commit");
+        assert_eq!(last.topic_id.0, id);
+        assert_eq!(client.delete("orders"), 0);
+    }
 }

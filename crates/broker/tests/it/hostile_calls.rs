@@ -281,6 +281,6 @@ fn transactional_ids_are_refused_in_every_version_rows_72_and_73() {
         assert_eq!(code("t", 0), 50, "row 73");
         assert_eq!(code("t", -1), 50, "row 73");
         assert_eq!(code("t", 900_001), 50, "row 73: more than 15 minutes");
-        assert_eq!(code("t", 60_000), 15, "transactions are not served yet");
+        assert_eq!(code("t", 60_000), 15, "transactions are not served yet (T-10)");
     }
 }

@@ -206,7 +206,7 @@ fn fifty_pipelined_requests_are_answered_in_order_row_80_p_5() {
     }
     let mut offsets = Vec::new();
     for i in 0..50 {
-        // `receive` checks that each answer belongs to the oldest request.
+        // `receive` checks that each answer belongs to the oldest request (invariant 37).
         match i % 3 {
             0 => offsets.push(one_of(client.receive::<ProduceRequest>()).base_offset),
             1 => assert_eq!(client.receive::<MetadataRequest>().topics[0].error_code, 0),

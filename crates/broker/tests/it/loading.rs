@@ -60,7 +60,7 @@ fn during_a_load_everything_but_a_heartbeat_is_told_to_come_again_g_4() {
 
     engine.let_go();
     rig.wait_for_load();
-    assert_eq!(client.committed("readers", "orders", 0).committed_offset, 49);
+    assert_eq!(client.committed("readers", "orders", 0).committed_offset, 49, "the load went to the end (O-80)");
     assert_eq!(client.commit("readers", "orders", 0, 1), 0);
     assert_eq!(crate::http::get(&rig, "/readyz").0, 200);
 }

@@ -17,6 +17,7 @@ mod idempotence;
 mod limits;
 mod list_offsets;
 mod loading;
+mod log_lines;
 mod metadata;
 mod produce;
 mod restart;

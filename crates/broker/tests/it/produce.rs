@@ -119,7 +119,11 @@ fn no_answer_leaves_and_nothing_is_readable_before_it_is_durable_the_ack_promise
     producer.send(9, &produce_request("orders", 0, 1, Some(batch(&["a"]))));
     committer.send(8, &commit_request("readers", &[("orders", 0, 1, "")]));
     until("the batch is in the log", || rig.broker().engine.extent(key).unwrap().log_end.0 == 1);
-    assert_eq!((reader.end("orders", 0), reader.fetch("orders", 0, 0).high_watermark), (0, 0), "invariant 4, Q-56");
+    assert_eq!(
+        (reader.end("orders", 0), reader.fetch("orders", 0, 0).high_watermark),
+        (0, 0),
+        "R-50, invariant 4, Q-56"
+    );
     assert_eq!(reader.fetch("orders", 0, 1).error_code, 1, "beyond what is visible");
     assert!(is_silent(&producer), "no ack before the disk");
     assert!(is_silent(&committer), "no ack before the disk");

@@ -59,7 +59,7 @@ fn all_that_was_acknowledged_is_there_after_every_kill_and_stop() {
         let mut client = rig.client();
         let epoch_now = epoch(&mut client);
         if let Some((seen, epoch_before)) = &before {
-            assert_eq!(&look(&mut client), seen, "round {round}");
+            assert_eq!(&look(&mut client), seen, "round {round} (invariant 2)");
             assert!(epoch_now > *epoch_before || round % 2 == 0, "grown by an unclean restart (R-53)");
             assert!(epoch_now >= *epoch_before, "P-26");
             let ends = (0..3).map(|p| client.end("orders", p)).collect::<Vec<_>>();

@@ -55,6 +55,8 @@ fn api_versions_shows_the_table_p_14_p_16_q_1() {
             .collect();
         assert_eq!(answer.api_keys, expected);
         assert!(answer.supported_features.iter().all(|f| f.min_version > 0), "P-17");
+        let transactions = answer.supported_features.iter().any(|f| f.name.as_str() == "transaction.version");
+        assert!(!transactions && answer.finalized_features.is_empty(), "P-19");
     });
 }
 
@@ -252,7 +254,7 @@ fn producer_ids_are_given_in_every_version_and_never_twice_r_37() {
     let mut given = std::collections::BTreeSet::new();
     each_version(Api::InitProducerId, |version| {
         let answer = ask(&rig, version, &InitProducerIdRequest::default().with_transactional_id(None));
-        assert_eq!((answer.error_code, answer.producer_epoch), (0, 0));
+        assert_eq!((answer.error_code, answer.producer_epoch), (0, 0), "T-10");
         assert!(answer.producer_id.0 >= 0 && given.insert(answer.producer_id.0));
     });
 }

@@ -481,7 +481,7 @@ impl World {
     fn check_assignment(&mut self, group: usize, generation: i32, member: &str, assignment: &[u8]) {
         let told = self.assignments.entry((group, generation)).or_default();
         let first = told.entry(member.to_owned()).or_insert_with(|| assignment.to_vec());
-        assert_eq!(first, assignment, "{member} is told the same each time (25)");
+        assert_eq!(first, assignment, "{member} is told the same each time (invariant 25)");
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("the leaders here give text");
         let stamps: BTreeSet<String> =
             told.values().filter_map(|bytes| text(bytes).rsplit_once(' ').map(|(_, stamp)| stamp.to_owned())).collect();
@@ -496,7 +496,7 @@ impl World {
         for (group, name) in GROUPS.iter().enumerate() {
             for partition in 0..PARTITIONS {
                 let found = self.driver.fetch(name, &format!("t{partition}"), &[0])[0].offset.0;
-                assert_eq!(found, self.committed(group, partition).1, "{group}-{partition} (12)");
+                assert_eq!(found, self.committed(group, partition).1, "{group}-{partition} (invariants 12 and 13)");
             }
         }
     }
@@ -517,7 +517,7 @@ impl World {
             self.driver.pass(60_000);
         }
         self.take_answers();
-        assert!(self.asked.is_empty(), "unanswered (37): {:?}", self.asked);
+        assert!(self.asked.is_empty(), "unanswered (invariant 37): {:?}", self.asked);
         assert!(self.driver.shard.abandon(ErrorCode::CoordinatorNotAvailable).is_empty());
         self.driver.assert_state_is_replay();
         self.check_offsets();

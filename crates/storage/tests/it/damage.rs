@@ -191,7 +191,7 @@ fn a_crash_at_any_call_of_the_first_start_leaves_a_directory_that_starts() {
             disk.cut_after(ops);
             drop(open(&disk));
             disk.restart(cut);
-            open(&disk).unwrap_or_else(|e| panic!("{cut:?} after {ops} calls: {e}"));
+            open(&disk).unwrap_or_else(|e| panic!("{cut:?} after {ops} calls: {e} (invariant 38)"));
         }
     }
 }
