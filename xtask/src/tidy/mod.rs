@@ -35,9 +35,12 @@ pub fn run(_: &Args) -> Result<bool> {
     Ok(broken.is_empty())
 }
 
-/// Every file of the repository.
+/// Every file of the repository, those included that the next `git add` takes in.
 pub fn tracked_files() -> Result<Vec<String>> {
-    let output = Command::new("git").args(["ls-files"]).current_dir(workspace::root()).output();
+    let output = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(workspace::root())
+        .output();
     let output = output.context("git cannot be run")?;
     ensure!(output.status.success(), "git ls-files failed: this is no clone of the repository");
     Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
