@@ -125,8 +125,14 @@ apis! {
     DescribeConfigs = 32, advertise 1, serve 1 to 4, flexible from 4;
     /// Gives topics and brokers these configs and no others.
     AlterConfigs = 33, advertise 0, serve 0 to 2, flexible from 2;
+    /// Gives topics more partitions.
+    CreatePartitions = 37, advertise 0, serve 0 to 3, flexible from 2;
     /// Changes single configs of topics and brokers.
     IncrementalAlterConfigs = 44, advertise 0, serve 0 to 1, flexible from 1;
+    /// Names the brokers of the cluster.
+    DescribeCluster = 60, advertise 0, serve 0 to 2, flexible from 0;
+    /// Shows topics with their partitions, in portions.
+    DescribeTopicPartitions = 75, advertise 0, serve 0 to 0, flexible from 0;
 }
 
 impl Api {

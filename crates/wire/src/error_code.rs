@@ -136,6 +136,10 @@ error_codes! {
     UnknownTopicId = 100,
     /// The topic id and name do not belong together.
     InconsistentTopicId = 103,
+    /// The caller wants a controller, this is a broker.
+    MismatchedEndpointType = 114,
+    /// No such type of endpoint.
+    UnsupportedEndpointType = 115,
 }
 
 impl ErrorCode {

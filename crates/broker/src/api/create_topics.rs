@@ -13,7 +13,7 @@ use pagemark_wire::messages::{BrokerId, CreateTopicsRequest, CreateTopicsRespons
 
 use super::{Call, text};
 use crate::executor::Outgoing;
-use crate::metadata::admin::{AdminError, NewTopic};
+use crate::metadata::admin::{AdminError, MOST_PARTITIONS_OF_A_REQUEST, NewTopic};
 use crate::metadata::config_view::{ConfigEntry, topic_entries};
 use crate::metadata::record::TopicRecord;
 
@@ -21,16 +21,13 @@ use crate::metadata::record::TopicRecord;
 /// the size of its request.
 const MOST_SHOWN_WHOLE: usize = 1_000;
 
-/// Most partitions that one request creates, as in Kafka: they are made at once, and everybody else who creates waits.
-const MOST_PARTITIONS: i64 = 10_000;
-
 /// Creates what can be created; every topic has its own result.
 pub fn handle(call: Call, _out: &mut Outgoing, request: CreateTopicsRequest) {
     tokio::spawn(async move {
         let mut results: Vec<Option<Result<TopicRecord, AdminError>>> = Vec::new();
         let twice = named_twice(&request.topics);
         let mut wanted = Vec::new();
-        let mut left = MOST_PARTITIONS;
+        let mut left = i64::from(MOST_PARTITIONS_OF_A_REQUEST);
         for topic in &request.topics {
             let judged = if twice.contains(topic.name.as_str()) {
                 Err((ErrorCode::InvalidRequest, "the request names this topic twice".to_owned()))
@@ -75,7 +72,8 @@ fn named_twice(topics: &[CreatableTopic]) -> BTreeSet<&str> {
 fn within_the_limit(new: NewTopic, default_partitions: i32, left: &mut i64) -> Result<NewTopic, AdminError> {
     let partitions = i64::from(if new.partitions == -1 { default_partitions } else { new.partitions }).max(0);
     if partitions > *left {
-        let why = format!("one request creates at most {MOST_PARTITIONS} partitions: ask again for this topic");
+        let why =
+            format!("one request creates at most {MOST_PARTITIONS_OF_A_REQUEST} partitions: ask again for this topic");
         return Err((ErrorCode::PolicyViolation, why));
     }
     *left -= partitions;

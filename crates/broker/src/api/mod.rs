@@ -7,10 +7,13 @@
 pub mod alter_configs;
 pub mod api_versions;
 mod config_resource;
+pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_topics;
+pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
+pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod find_coordinator;
 mod gather;

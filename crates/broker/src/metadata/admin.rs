@@ -33,6 +33,11 @@ const _: () =
 /// Ordinary partitions are spread over so many shards.
 const DATA_SHARDS: u32 = 16;
 
+/// Most partitions of one topic.
+pub const MOST_PARTITIONS_OF_A_TOPIC: u32 = 100_000;
+/// Most partitions that one request creates, as in Kafka: they are made at once, and everybody else who creates waits.
+pub const MOST_PARTITIONS_OF_A_REQUEST: u32 = 10_000;
+
 /// A topic to be created.
 #[derive(Debug, Clone)]
 pub struct NewTopic {
@@ -109,7 +114,7 @@ impl TopicAdmin {
     }
 
     fn check_partitions(&self, asked: i32) -> Result<u32, AdminError> {
-        const MOST: u32 = 100_000;
+        const MOST: u32 = MOST_PARTITIONS_OF_A_TOPIC;
         let partitions = if asked == -1 { self.configs.settings().num_partitions } else { asked };
         match u32::try_from(partitions) {
             Ok(0) | Err(_) => {
@@ -259,7 +264,7 @@ impl TopicAdmin {
         self.executors.own(partitions).await.map_err(storage_error)
     }
 
-    fn assemble(&self, name: String, record: TopicRecord) -> Topic {
+    pub(super) fn assemble(&self, name: String, record: TopicRecord) -> Topic {
         let internal = name == OFFSETS_TOPIC;
         let partition = |index: u32| {
             let key = PartitionKey { topic: record.topic_id(), partition: PartitionIndex(index as i32) };

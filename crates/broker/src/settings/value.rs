@@ -40,6 +40,8 @@ pub enum Allowed {
     },
     /// `true` or `false`.
     Switch,
+    /// `false`: what the switch would switch on is not there.
+    Off,
     /// One of these words, exactly as Kafka spells them.
     OneOf(&'static [&'static str]),
     /// Exactly one directory.
@@ -114,6 +116,7 @@ impl Allowed {
             Allowed::Replicas => "PARTITION:BROKER, several separated by commas, or * for all, or nothing".to_owned(),
             Allowed::Optional(inner) => format!("{}, or empty", inner.in_words()),
             Allowed::Switch => "true or false".to_owned(),
+            Allowed::Off => "false".to_owned(),
             Allowed::OneOf(words) => words.join(" or "),
             Allowed::Directory => "exactly one directory".to_owned(),
             Allowed::Endpoints => {
@@ -130,7 +133,7 @@ impl Allowed {
     #[must_use]
     pub fn config_type(&self) -> ConfigType {
         match self {
-            Allowed::Switch => ConfigType::Boolean,
+            Allowed::Switch | Allowed::Off => ConfigType::Boolean,
             Allowed::Whole { max, .. } | Allowed::WholeOr { max, .. } if *max <= i64::from(i32::MAX) => ConfigType::Int,
             Allowed::Whole { .. } | Allowed::WholeOr { .. } => ConfigType::Long,
             Allowed::Fraction => ConfigType::Double,
@@ -150,6 +153,7 @@ impl Allowed {
         match self {
             Allowed::Whole { .. } | Allowed::WholeOr { .. } => whole(text, self).map(|number| number.to_string()),
             Allowed::Switch => bool::read(text, self).map(|on| on.to_string()),
+            Allowed::Off => bool::read(text, self).filter(|on| !on).map(|off| off.to_string()),
             Allowed::OneOf(words) => words.contains(&text).then(|| text.to_owned()),
             Allowed::Fraction => {
                 text.parse::<f64>().ok().filter(|number| (0.0..=1.0).contains(number)).map(|_| text.to_owned())

@@ -5,6 +5,7 @@
 mod commits;
 mod configs;
 mod configs_of_brokers;
+mod describe_cluster;
 mod failure;
 mod fetch;
 mod flood;
@@ -19,6 +20,7 @@ mod list_offsets;
 mod loading;
 mod log_lines;
 mod metadata;
+mod partitions;
 mod produce;
 mod restart;
 mod sessions;

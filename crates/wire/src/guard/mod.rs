@@ -62,7 +62,10 @@ fn max_elements(api: Api) -> usize {
         | Api::InitProducerId
         | Api::DescribeConfigs
         | Api::AlterConfigs
-        | Api::IncrementalAlterConfigs => MAX_ELEMENTS_ELSEWHERE,
+        | Api::IncrementalAlterConfigs
+        | Api::CreatePartitions
+        | Api::DescribeCluster
+        | Api::DescribeTopicPartitions => MAX_ELEMENTS_ELSEWHERE,
     }
 }
 

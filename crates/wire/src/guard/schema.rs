@@ -138,6 +138,9 @@ pub(super) fn request(api: Api) -> &'static [Field] {
         Api::DescribeConfigs => DESCRIBE_CONFIGS,
         Api::AlterConfigs => ALTER_CONFIGS,
         Api::IncrementalAlterConfigs => INCREMENTAL_ALTER_CONFIGS,
+        Api::DescribeTopicPartitions => DESCRIBE_TOPIC_PARTITIONS,
+        Api::DescribeCluster => DESCRIBE_CLUSTER,
+        Api::CreatePartitions => CREATE_PARTITIONS,
     }
 }
 
@@ -391,4 +394,29 @@ const INCREMENTAL_ALTER_CONFIGS: &[Field] = &[
         ])),
     ),
     field("validateOnly", BOOL),
+];
+
+const CREATE_PARTITIONS: &[Field] = &[
+    field(
+        "topics",
+        Kind::Array(&Kind::Struct(&[
+            field("name", TOPIC),
+            field("count", I32),
+            field("assignments", Kind::Array(&Kind::Struct(&[field("brokerIds", I32S)]))).null_from(0),
+        ])),
+    ),
+    field("timeoutMs", I32),
+    field("validateOnly", BOOL),
+];
+
+const DESCRIBE_CLUSTER: &[Field] = &[
+    field("includeClusterAuthorizedOperations", BOOL),
+    field("endpointType", I8).from(1),
+    field("includeFencedBrokers", BOOL).from(2),
+];
+
+const DESCRIBE_TOPIC_PARTITIONS: &[Field] = &[
+    field("topics", Kind::Array(&Kind::Struct(&[field("name", TOPIC)]))),
+    field("responsePartitionLimit", I32),
+    field("cursor", Kind::Struct(&[field("topicName", TOPIC), field("partitionIndex", I32)])).null_from(0),
 ];

@@ -142,7 +142,7 @@ topic_configs! {
         "Whether nothing more is copied to the remote tier.";
     "remote.log.delete.on.disable" = "false", Allowed::Switch, None, Kept(NO_TIERS),
         "Whether the remote tier is emptied when it is switched off.";
-    "remote.storage.enable" = "false", Allowed::OneOf(&["false"]), None, Fixed(NO_TIERS),
+    "remote.storage.enable" = "false", Allowed::Off, None, Fixed(NO_TIERS),
         "Whether old segments are moved to a remote tier.";
     "retention.bytes" = "-1", from(i64::MIN), Some("log.retention.bytes"), Kept(NO_RETENTION),
         "How many bytes a partition keeps at most, if cleanup.policy has 'delete'; a negative number for no limit.";

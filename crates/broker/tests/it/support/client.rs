@@ -53,6 +53,9 @@ asks! {
     CreateTopics: CreateTopicsRequest -> CreateTopicsResponse;
     DeleteTopics: DeleteTopicsRequest -> DeleteTopicsResponse;
     InitProducerId: InitProducerIdRequest -> InitProducerIdResponse;
+    DescribeTopicPartitions: DescribeTopicPartitionsRequest -> DescribeTopicPartitionsResponse;
+    DescribeCluster: DescribeClusterRequest -> DescribeClusterResponse;
+    CreatePartitions: CreatePartitionsRequest -> CreatePartitionsResponse;
     IncrementalAlterConfigs: IncrementalAlterConfigsRequest -> IncrementalAlterConfigsResponse;
     AlterConfigs: AlterConfigsRequest -> AlterConfigsResponse;
     DescribeConfigs: DescribeConfigsRequest -> DescribeConfigsResponse;
