@@ -15,5 +15,6 @@ pub mod metrics;
 pub mod net;
 pub mod partitions;
 pub mod progress;
+pub mod retention;
 pub mod server;
 pub mod settings;

@@ -17,6 +17,8 @@ pub struct Metrics {
     produced_bytes: AtomicU64,
     produced_records: AtomicU64,
     fetched_bytes: AtomicU64,
+    trimmed_by_time: AtomicU64,
+    trimmed_by_size: AtomicU64,
     /// Connections open now.
     pub connections: AtomicUsize,
 }
@@ -29,6 +31,8 @@ impl Default for Metrics {
             produced_bytes: AtomicU64::new(0),
             produced_records: AtomicU64::new(0),
             fetched_bytes: AtomicU64::new(0),
+            trimmed_by_time: AtomicU64::new(0),
+            trimmed_by_size: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
         }
     }
@@ -66,6 +70,12 @@ impl Metrics {
         self.fetched_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Retention let a log begin later.
+    pub fn retained(&self, by_time: bool) {
+        let counter = if by_time { &self.trimmed_by_time } else { &self.trimmed_by_size };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Writes all of them.
     ///
     /// # Errors
@@ -86,6 +96,9 @@ impl Metrics {
         counter(encoder, "pagemark_produced_bytes", "Bytes of batches that passed their checks", &self.produced_bytes)?;
         counter(encoder, "pagemark_produced_records", "Records that passed their checks", &self.produced_records)?;
         counter(encoder, "pagemark_fetched_bytes", "Bytes of batches read for consumers", &self.fetched_bytes)?;
+        let (by_time, by_size) = (&self.trimmed_by_time, &self.trimmed_by_size);
+        counter(encoder, "pagemark_logs_trimmed_by_time", "Times that a log was cut because of its age", by_time)?;
+        counter(encoder, "pagemark_logs_trimmed_by_size", "Times that a log was cut because of its size", by_size)?;
         gauge(encoder, "pagemark_connections", "Connections open", self.connections.load(Ordering::Relaxed) as u64)
     }
 }

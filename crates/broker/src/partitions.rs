@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use pagemark_storage::engine::{EpochStart, OpenedPartition, ShardId};
+use pagemark_storage::engine::{EpochStart, Extent, OpenedPartition, ShardId};
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey};
 use tokio::sync::Notify;
 
@@ -76,15 +76,18 @@ impl Partition {
     }
 
     /// Where the log of `epoch` ends: the largest epoch not above it, and the offset the next one begins at.
-    /// `None` for an epoch that is newer than ours or negative.
+    /// An epoch that ended before the log start is not known any more: like one older than all known it ends where the first
+    /// one known begins. `None` for an epoch that is newer than ours or negative.
     #[must_use]
-    pub fn end_of_epoch(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
+    pub fn end_of_epoch(&self, epoch: LeaderEpoch, log: &Extent) -> Option<(LeaderEpoch, Offset)> {
         let epochs = self.epochs();
+        let known = epochs.partition_point(|e| e.start <= log.log_start).saturating_sub(1);
+        let epochs = &epochs[known..];
         if epoch < LeaderEpoch(0) || epoch > self.leader_epoch() {
             return None;
         }
         let later = epochs.partition_point(|e| e.epoch <= epoch);
-        let end = epochs.get(later).map_or(log_end, |next| next.start);
+        let end = epochs.get(later).map_or(log.durable_end, |next| next.start.max(log.log_start));
         match later.checked_sub(1) {
             Some(found) => Some((epochs[found].epoch, end)),
             None => Some((epoch, end)),
@@ -153,7 +156,9 @@ mod tests {
     #[test]
     fn the_end_of_an_epoch_is_where_the_next_one_began_r_54() {
         let partition = with_epochs(&[(2, 0), (5, 40), (6, 70)]);
-        let end = |epoch| partition.end_of_epoch(LeaderEpoch(epoch), Offset(100));
+        let (log_start, durable_end, log_end) = (Offset(0), Offset(100), Offset(110));
+        let whole = Extent { log_start, durable_end, log_end, bytes: 0 };
+        let end = |epoch| partition.end_of_epoch(LeaderEpoch(epoch), &whole);
         assert_eq!(end(6), Some((LeaderEpoch(6), Offset(100))));
         assert_eq!(end(5), Some((LeaderEpoch(5), Offset(70))));
         assert_eq!(end(4), Some((LeaderEpoch(2), Offset(40))));
@@ -161,5 +166,10 @@ mod tests {
         assert_eq!(end(1), Some((LeaderEpoch(1), Offset(0))), "older than all known");
         assert_eq!(end(7), None);
         assert_eq!(end(-1), None);
+        let cut = Extent { log_start: Offset(45), ..whole };
+        let end = |epoch| partition.end_of_epoch(LeaderEpoch(epoch), &cut);
+        assert_eq!(end(6), Some((LeaderEpoch(6), Offset(100))));
+        assert_eq!(end(5), Some((LeaderEpoch(5), Offset(70))));
+        assert_eq!(end(2), Some((LeaderEpoch(2), Offset(45))), "it ended before the log start");
     }
 }

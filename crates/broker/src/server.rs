@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::net::budget::MemoryBudget;
 use crate::net::listener;
 use crate::progress::ProgressHub;
+use crate::retention;
 use crate::settings::{Address, Settings, quarter_of_memory_bytes};
 
 /// After the log has failed, reads go on for this long; then the process ends so that a supervisor starts it anew.
@@ -108,9 +109,10 @@ impl Server {
         }
         let mut http_address = None;
         if let Some((listener, address)) = http {
-            tokio::spawn(http::serve(Arc::clone(&broker), listener, stopped));
+            tokio::spawn(http::serve(Arc::clone(&broker), listener, stopped.clone()));
             http_address = Some(address);
         }
+        tokio::spawn(retention::run(Arc::clone(&broker), stopped));
         Ok(Server { broker, stop, listening, http: http_address })
     }
 

@@ -390,16 +390,18 @@ pub fn finds_what_a_trim_leaves(fresh: Fresh<'_>) {
     for (time_ms, expected) in since {
         assert_eq!(point(Keep::Since(time_ms)), expected, "since {time_ms}");
     }
+    append(&*engine, TestBatch { max_timestamp_ms: -1, ..TestBatch::at(4) });
+    assert_eq!(point(Keep::Since(i64::MAX)), Some(4), "what has no time is not old");
     let one = TestBatch::at(0).build().len() as u64;
     let bytes =
-        [(u64::MAX, None), (4 * one, None), (3 * one + 1, None), (3 * one, Some(1)), (1, Some(3)), (0, Some(4))];
+        [(u64::MAX, None), (5 * one, None), (4 * one + 1, None), (4 * one, Some(1)), (1, Some(4)), (0, Some(5))];
     for (least, expected) in bytes {
         assert_eq!(point(Keep::Bytes(least)), expected, "at least {least} bytes");
     }
     assert_eq!(engine.extent(key).expect("known").log_start, Offset(0), "asking changes nothing");
     let ticket = engine.advance_start(SHARD, EPOCH, key, Offset(3)).expect("the owner may");
     wait_durable(&*engine, ticket);
-    assert_eq!((point(Keep::Since(400)), point(Keep::Bytes(one)), point(Keep::Bytes(0))), (None, None, Some(4)));
+    assert_eq!((point(Keep::Since(400)), point(Keep::Bytes(2 * one)), point(Keep::Bytes(0))), (None, None, Some(5)));
     assert!(matches!(engine.trim_point(partition(1, 7), Keep::Bytes(0)), Err(EngineError::UnknownPartition(_))));
 }
 

@@ -163,7 +163,8 @@ pub enum Locate {
 /// What a partition is to keep, for [`LogStore::trim_point`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// Everything from the first piece on that holds a timestamp at or after this, milliseconds since 1970.
+    /// Everything from the first piece on that holds a timestamp at or after this, milliseconds since 1970. A piece without
+    /// a timestamp has no age: it goes only with what follows it.
     Since(i64),
     /// At least so many bytes of batches at the log's end.
     Bytes(u64),

@@ -119,6 +119,8 @@ apis! {
     CreateTopics = 19, advertise 2, serve 2 to 7, flexible from 5;
     /// Deletes topics.
     DeleteTopics = 20, advertise 1, serve 1 to 6, flexible from 4;
+    /// Lets logs begin later.
+    DeleteRecords = 21, advertise 0, serve 0 to 2, flexible from 2;
     /// Gives an idempotent producer its id.
     InitProducerId = 22, advertise 0, serve 0 to 5, flexible from 2;
     /// Shows the configs of topics and brokers.

@@ -264,7 +264,7 @@ impl<'a> Standing<'a> {
         }
         check_leader_epoch(partition, wanted.leader_epoch)?;
         let extent = broker.engine.extent(partition.key).map_err(|e| read_error(&e))?;
-        let diverging = diverges(partition, wanted, extent.durable_end);
+        let diverging = diverges(partition, wanted, &extent);
         let readable = extent.log_start..=extent.durable_end;
         if diverging.is_none() && !readable.contains(&wanted.fetch_offset) {
             return Err(ErrorCode::OffsetOutOfRange);
@@ -337,6 +337,11 @@ impl Found {
         if self.bytes > 0 && slice.bytes > room {
             return Ok(answer);
         }
+        // The log may have begun later since it was looked at: what follows is not what was asked for (P-37).
+        let first = slice.batches.first().and_then(|batch| BatchHeader::parse(batch).ok());
+        if first.is_none_or(|header| header.base_offset > wanted.fetch_offset) {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
         plan.check_codecs(&slice.batches)?;
         self.bytes += slice.bytes;
         Ok(PartitionAnswer { batches: slice.batches, ..answer })
@@ -355,12 +360,12 @@ pub(super) fn check_leader_epoch(partition: &Partition, given: LeaderEpoch) -> R
 }
 
 /// Whether the caller's last epoch ended before its position, so that what it read is not what is here (P-41).
-fn diverges(partition: &Partition, wanted: &Wanted, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
+fn diverges(partition: &Partition, wanted: &Wanted, extent: &Extent) -> Option<(LeaderEpoch, Offset)> {
     if wanted.last_fetched_epoch < LeaderEpoch(0) {
         return None;
     }
     let undefined = (LeaderEpoch::NONE, Offset::NONE);
-    let (epoch, end) = partition.end_of_epoch(wanted.last_fetched_epoch, log_end).unwrap_or(undefined);
+    let (epoch, end) = partition.end_of_epoch(wanted.last_fetched_epoch, extent).unwrap_or(undefined);
     (epoch < wanted.last_fetched_epoch || end < wanted.fetch_offset).then_some((epoch, end))
 }
 

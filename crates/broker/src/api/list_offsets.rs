@@ -7,12 +7,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use pagemark_storage::engine::{EngineError, Extent, Locate};
 use pagemark_wire::ErrorCode;
 use pagemark_wire::messages::list_offsets_request::ListOffsetsPartition;
 use pagemark_wire::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use pagemark_wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
-use pagemark_wire::records::{DEFAULT_MAX_DECOMPRESSED_BYTES, Records};
+use pagemark_wire::records::{BatchHeader, DEFAULT_MAX_DECOMPRESSED_BYTES, Records};
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex};
 use tokio::sync::Semaphore;
 
@@ -140,24 +141,72 @@ fn epoch_at(partition: &Partition, offset: Offset) -> LeaderEpoch {
     later.checked_sub(1).map_or(LeaderEpoch(0), |at| epochs[at].epoch)
 }
 
+/// Looks for a record by its timestamp, among those that may be read.
 fn find(broker: &Broker, partition: &Partition, extent: &Extent, what: Locate) -> Result<Position, ErrorCode> {
     let located = broker.engine.locate(partition.key, what, extent.durable_end).map_err(|e| storage_error(&e))?;
     let Some(batch) = located else { return Ok(NOTHING) };
-    let records = Records::open(&batch, DEFAULT_MAX_DECOMPRESSED_BYTES);
-    let found = records.and_then(|records| {
-        let found = match what {
-            Locate::Time(target_ms) => records.first_at_or_after(target_ms)?,
-            Locate::MaxTimestamp => records.max_timestamp()?,
-        };
-        Ok(found.map(|(offset, timestamp_ms)| Position { offset, timestamp_ms, epoch: records.header().leader_epoch }))
-    });
-    match found {
-        Ok(found) => Ok(found.unwrap_or(NOTHING)),
-        Err(error) => {
-            tracing::error!(partition = %partition.key, %error, "a stored batch cannot be read");
-            Err(ErrorCode::KafkaStorageError)
+    let first = find_in(partition, &batch, extent.log_start, what)?;
+    let header = BatchHeader::parse(&batch).map_err(|_| ErrorCode::KafkaStorageError)?;
+    if header.base_offset >= extent.log_start {
+        return Ok(first.unwrap_or(NOTHING));
+    }
+    // The log begins within this batch, which was found perhaps for the sake of what is gone.
+    match (what, first) {
+        (Locate::Time(_), Some(found)) => Ok(found),
+        (_, first) => {
+            let behind = find_behind(broker, partition, header.next_offset(), extent.durable_end, what)?;
+            let later = behind.filter(|found| first.as_ref().is_none_or(|f| found.timestamp_ms > f.timestamp_ms));
+            Ok(later.or(first).unwrap_or(NOTHING))
         }
     }
+}
+
+/// Looks through the batches from an offset on, one after the other.
+fn find_behind(
+    broker: &Broker,
+    partition: &Partition,
+    from: Offset,
+    end: Offset,
+    what: Locate,
+) -> Result<Option<Position>, ErrorCode> {
+    const SLICE_BYTES: usize = 1 << 20;
+    let (mut next, mut greatest): (Offset, Option<(i64, Bytes)>) = (from, None);
+    while next < end {
+        let slice = broker.engine.read(partition.key, next, SLICE_BYTES, end).map_err(|e| storage_error(&e))?;
+        for batch in &slice.batches {
+            let header = BatchHeader::parse(batch).map_err(|_| ErrorCode::KafkaStorageError)?;
+            next = header.next_offset();
+            match what {
+                Locate::Time(target_ms) if header.max_timestamp_ms >= target_ms => {
+                    return find_in(partition, batch, from, what);
+                }
+                Locate::MaxTimestamp if greatest.as_ref().is_none_or(|(ms, _)| header.max_timestamp_ms > *ms) => {
+                    greatest = Some((header.max_timestamp_ms, batch.clone()));
+                }
+                Locate::Time(_) | Locate::MaxTimestamp => {}
+            }
+        }
+        if slice.batches.is_empty() {
+            break;
+        }
+    }
+    greatest.map_or(Ok(None), |(_, batch)| find_in(partition, &batch, from, what))
+}
+
+/// The record of a batch that is looked for, if it lies at or behind `from`.
+fn find_in(partition: &Partition, batch: &Bytes, from: Offset, what: Locate) -> Result<Option<Position>, ErrorCode> {
+    let found = Records::open(batch, DEFAULT_MAX_DECOMPRESSED_BYTES).and_then(|records| {
+        let found = match what {
+            Locate::Time(target_ms) => records.first_at_or_after(target_ms, from)?,
+            Locate::MaxTimestamp => records.max_timestamp(from)?,
+        };
+        let epoch = records.header().leader_epoch;
+        Ok(found.map(|(offset, timestamp_ms)| Position { offset, timestamp_ms, epoch }))
+    });
+    found.map_err(|error| {
+        tracing::error!(partition = %partition.key, %error, "a stored batch cannot be read");
+        ErrorCode::KafkaStorageError
+    })
 }
 
 fn storage_error(error: &EngineError) -> ErrorCode {

@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
+use pagemark_core::partition::{Cut, Retention};
 use pagemark_storage::engine::{EngineError, ShardId};
-use pagemark_wire::types::TopicId;
+use pagemark_wire::types::{PartitionKey, TopicId};
 use tokio::sync::{oneshot, watch};
 
 use super::mailbox::Mailbox;
 use super::turn::{Executor, ExecutorParts};
-use super::{Census, Work};
+use super::{Census, RetainWork, Work};
 use crate::partitions::Partition;
 
 /// The mailboxes of all executors.
@@ -26,6 +27,8 @@ impl std::fmt::Debug for Work {
         f.write_str(match self {
             Work::Produce(_) => "Produce",
             Work::Group(_) => "Group",
+            Work::Trim(_) => "Trim",
+            Work::Retain(_) => "Retain",
             Work::Own { .. } => "Own",
             Work::Disown { .. } => "Disown",
             Work::RemoveOffsets { .. } => "RemoveOffsets",
@@ -120,6 +123,13 @@ impl Executors {
     pub async fn remove_offsets_of(&self, topic: TopicId, name: &str) {
         let names = std::iter::repeat(Arc::from(name));
         self.ask_all(names, |name, done| Work::RemoveOffsets { topic, name, done }).await;
+    }
+
+    /// Has an executor look through some of its logs for data that is to go. Gives what was decided.
+    pub async fn retain(&self, executor: usize, logs: Vec<(Arc<Partition>, Retention)>) -> Vec<(PartitionKey, Cut)> {
+        let (done, answer) = oneshot::channel();
+        self.mailboxes[executor].send_one(Work::Retain(RetainWork { logs, done }));
+        answer.await.unwrap_or_default()
     }
 
     /// Numbers for the metrics, over all executors.

@@ -10,11 +10,13 @@ mod groups;
 mod handle;
 mod mailbox;
 mod produce;
+mod trim;
 mod turn;
 
 pub use groups::{GroupAnswer, GroupWork};
 pub use handle::{Executors, Outgoing};
 pub use produce::{ProduceAnswer, ProduceResult, ProduceWork};
+pub use trim::{RetainWork, TrimWork};
 pub use turn::ExecutorParts;
 
 use std::sync::Arc;
@@ -31,6 +33,10 @@ pub enum Work {
     Produce(ProduceWork),
     /// Ask a group shard.
     Group(GroupWork),
+    /// Let a log begin later.
+    Trim(TrimWork),
+    /// Let old data go.
+    Retain(RetainWork),
     /// Become the owner of these partitions, all of this executor's shards.
     Own {
         /// What to open.

@@ -66,18 +66,15 @@ impl Executor {
     /// Decides about one batch; what is to be appended or waited for goes into the turn.
     pub(super) fn produce(&mut self, work: ProduceWork) {
         let now_ms = self.now.wall.0;
-        let Some(OwnedPartition { state, .. }) = self.partitions.get_mut(&work.partition.key) else {
+        let Some(OwnedPartition { state, log_start, .. }) = self.partitions.get_mut(&work.partition.key) else {
             return work.answer.settle(self.not_owned(&work.partition));
         };
         if let Some(why) = work.partition.quarantined() {
             let why = format!("the partition is quarantined: {why}");
             return work.answer.settle(ProduceResult::Failed(ErrorCode::KafkaStorageError, why));
         }
-        let done = |base_offset, log_append_time_ms| ProduceResult::Done {
-            base_offset,
-            log_append_time_ms,
-            log_start: Offset(0),
-        };
+        let log_start = *log_start;
+        let done = |base_offset, log_append_time_ms| ProduceResult::Done { base_offset, log_append_time_ms, log_start };
         let result = match state.judge(&work.header) {
             AppendVerdict::Refuse(refusal) => {
                 return work.answer.settle(ProduceResult::Failed(refusal.error_code(), refusal.to_string()));

@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use super::group_shard::{OwnedGroupShard, Phase};
 use super::mailbox::Mailbox;
 use super::produce::{Produced, alone};
+use super::trim::Trimmed;
 use super::{Census, Work};
 use crate::host::{Host, tokio_deadline};
 use crate::metadata::broker_config::BrokerConfigs;
@@ -53,6 +54,7 @@ pub(super) struct Pending {
 enum Waiting {
     Produced(Vec<Produced>),
     Group { shard: u32, end: Offset },
+    Trimmed(Trimmed),
     Signals(Vec<oneshot::Sender<()>>),
 }
 
@@ -63,6 +65,10 @@ impl Pending {
 
     pub fn group(lsn: Lsn, shard: u32, end: Offset) -> Pending {
         Pending { lsn, what: Waiting::Group { shard, end } }
+    }
+
+    pub fn trimmed(lsn: Lsn, trimmed: Trimmed) -> Pending {
+        Pending { lsn, what: Waiting::Trimmed(trimmed) }
     }
 }
 
@@ -86,6 +92,8 @@ impl Turn {
 pub(super) struct OwnedPartition {
     pub partition: Arc<Partition>,
     pub state: PartitionState,
+    /// First offset that may be read, as far as that is durable.
+    pub log_start: Offset,
 }
 
 /// One executor.
@@ -107,7 +115,7 @@ pub(super) struct Executor {
     pub next_reply: u64,
     pub turn: Turn,
     pub pending: VecDeque<Pending>,
-    last_lsn: Lsn,
+    pub last_lsn: Lsn,
     stopping: Option<oneshot::Sender<()>>,
 }
 
@@ -184,6 +192,8 @@ impl Executor {
         match work {
             Work::Produce(produce) => self.produce(produce),
             Work::Group(group) => self.ask_group(group),
+            Work::Trim(trim) => self.trim(trim),
+            Work::Retain(retain) => self.retain(retain),
             Work::Own { partitions, done } => {
                 let _ = done.send(self.own(partitions));
             }
@@ -224,7 +234,8 @@ impl Executor {
                     self.group_shards.insert(shard.0, group_shard);
                 }
                 let state = PartitionState::opened(opened.log_end, epoch, opened.producers, self.now.mono);
-                self.partitions.insert(opened.partition, OwnedPartition { partition, state });
+                let log_start = opened.log_start;
+                self.partitions.insert(opened.partition, OwnedPartition { partition, state, log_start });
             }
         }
         Ok(())
@@ -270,7 +281,7 @@ impl Executor {
         }
         self.next_sweep = self.now.mono.plus(SWEEP_MS);
         let expiration_ms = self.configs.settings().producer_id_expiration_ms;
-        for (key, OwnedPartition { partition, state }) in &mut self.partitions {
+        for (key, OwnedPartition { partition, state, .. }) in &mut self.partitions {
             let forgotten = state.expire(self.now.mono, expiration_ms);
             let shard = partition.shard;
             let Some(epoch) = self.epochs.get(&shard).copied().filter(|_| !forgotten.is_empty()) else { continue };
@@ -325,6 +336,7 @@ impl Executor {
                 }
             }
             Waiting::Group { shard, end } => self.group_durable(shard, end),
+            Waiting::Trimmed(trimmed) => self.trimmed(trimmed),
             Waiting::Signals(signals) => signals.into_iter().for_each(|s| s.send(()).unwrap_or(())),
         }
     }
@@ -337,8 +349,14 @@ impl Executor {
                     shard.give_up(pagemark_wire::ErrorCode::CoordinatorNotAvailable);
                 }
             }
+            Waiting::Trimmed(trimmed) => trimmed.tell(Err(EngineError::Stopped(why.into()))),
             Waiting::Signals(_) => {}
         }
+    }
+
+    /// The epoch under which a shard is ours.
+    pub(super) fn epoch_of(&self, shard: ShardId) -> Option<ShardEpoch> {
+        self.epochs.get(&shard).copied()
     }
 
     /// Everybody who still waits is told that the coordinator goes away (G-3).

@@ -128,7 +128,6 @@ settings! {
     log_message_timestamp_after_max_ms: i64 = "log.message.timestamp.after.max.ms", "3600000", MS;
 
     /// For how long records are kept in a topic that does not say it itself; -1 for ever. Empty for `log.retention.minutes`.
-    /// Nothing is removed by age or size yet.
     log_retention_ms: Option<i64> = "log.retention.ms", "", Allowed::Optional(&RETENTION);
 
     /// The same in minutes, where `log.retention.ms` is empty; empty for `log.retention.hours`.
@@ -147,6 +146,10 @@ settings! {
 
     /// What happens to old records in a topic that does not say it itself: `delete` by age and size, `compact` by key.
     log_cleanup_policy: String = "log.cleanup.policy", "delete", Allowed::Words(&["delete", "compact"]);
+
+    /// How often logs are looked through for records that are too old or too many.
+    log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms", "300000",
+        Allowed::Whole { min: 1, max: i64::MAX, unit: "ms" };
 
     /// How long a silent idempotent producer is remembered, so that its retries are still recognised.
     producer_id_expiration_ms: i64 = "producer.id.expiration.ms", "86400000",

@@ -26,5 +26,6 @@ mod restart;
 mod sessions;
 mod support;
 mod topics;
+mod trimming;
 mod versions;
 mod versions_of_groups;

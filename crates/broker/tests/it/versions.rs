@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use pagemark_wire::api::Api;
 use pagemark_wire::messages::api_versions_response::ApiVersion;
+use pagemark_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use pagemark_wire::messages::delete_topics_request::DeleteTopicState;
 use pagemark_wire::messages::*;
 use uuid::Uuid;
@@ -245,6 +246,15 @@ fn topics_are_created_and_deleted_in_every_version() {
         assert_eq!((gone.name.as_ref().map(|n| n.as_str()), gone.error_code), (Some(&*name), 0));
         assert_eq!(gone.topic_id, if version >= 6 { id } else { Uuid::nil() });
         assert_eq!(ask(&rig, version, &request).responses[0].error_code, 3);
+    });
+    rig.client().create("cut", 1, &[]);
+    each_version(Api::DeleteRecords, |version| {
+        let end = rig.client().produced("cut", 0, batch(&["a"])) + 1;
+        let part = DeleteRecordsPartition::default().with_partition_index(0).with_offset(end);
+        let topic = DeleteRecordsTopic::default().with_name(topic_name("cut")).with_partitions(vec![part]);
+        let answer = ask(&rig, version, &DeleteRecordsRequest::default().with_topics(vec![topic]));
+        let part = &answer.topics[0].partitions[0];
+        assert_eq!((answer.topics[0].name.as_str(), part.error_code, part.low_watermark), ("cut", 0, end));
     });
 }
 

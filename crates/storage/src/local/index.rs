@@ -141,7 +141,11 @@ impl PartitionIndex {
     pub(crate) fn trim_point(&self, keep: Keep, durable_lsn: u64, log_end: Offset) -> Offset {
         let durable = &self.entries[..self.entries.partition_point(|e| e.lsn <= durable_lsn)];
         let gone = match keep {
-            Keep::Since(time_ms) => durable.partition_point(|e| e.max_so_far_ms < time_ms),
+            Keep::Since(time_ms) => {
+                let old = &durable[..durable.partition_point(|e| e.max_so_far_ms < time_ms)];
+                // What has no time stays with what follows it.
+                old.len() - old.iter().rev().take_while(|e| e.max_timestamp_ms < 0).count()
+            }
             Keep::Bytes(least) => {
                 let mut left = self.bytes;
                 let goes = |e: &&BatchEntry| {

@@ -59,6 +59,7 @@ fn max_elements(api: Api) -> usize {
         | Api::ApiVersions
         | Api::CreateTopics
         | Api::DeleteTopics
+        | Api::DeleteRecords
         | Api::InitProducerId
         | Api::DescribeConfigs
         | Api::AlterConfigs

@@ -134,6 +134,7 @@ pub(super) fn request(api: Api) -> &'static [Field] {
         Api::ApiVersions => API_VERSIONS,
         Api::CreateTopics => CREATE_TOPICS,
         Api::DeleteTopics => DELETE_TOPICS,
+        Api::DeleteRecords => DELETE_RECORDS,
         Api::InitProducerId => INIT_PRODUCER_ID,
         Api::DescribeConfigs => DESCRIBE_CONFIGS,
         Api::AlterConfigs => ALTER_CONFIGS,
@@ -342,6 +343,17 @@ const CREATE_TOPICS: &[Field] = &[
 const DELETE_TOPICS: &[Field] = &[
     field("topics", Kind::Array(&Kind::Struct(&[field("name", TOPIC).null_from(6), field("topicId", UUID)]))).from(6),
     field("topicNames", TOPICS).to(5),
+    field("timeoutMs", I32),
+];
+
+const DELETE_RECORDS: &[Field] = &[
+    field(
+        "topics",
+        Kind::Array(&Kind::Struct(&[
+            field("name", TOPIC),
+            field("partitions", Kind::Array(&Kind::Struct(&[field("partitionIndex", I32), field("offset", I64)]))),
+        ])),
+    ),
     field("timeoutMs", I32),
 ];
 

@@ -98,29 +98,29 @@ impl Records {
         RecordIter { header: &self.header, rest: &self.plain, left: self.header.record_count.max(0) }
     }
 
-    /// The first record whose timestamp is at or after `target_ms`: its offset and timestamp.
+    /// The first record from the offset `from` on whose timestamp is at or after `target_ms`: its offset and timestamp.
     ///
     /// # Errors
     /// [`ReadError`] if a record before it is damaged.
-    pub fn first_at_or_after(&self, target_ms: i64) -> Result<Option<(Offset, i64)>, ReadError> {
+    pub fn first_at_or_after(&self, target_ms: i64, from: Offset) -> Result<Option<(Offset, i64)>, ReadError> {
         for record in self {
             let record = record?;
-            if record.timestamp_ms >= target_ms {
+            if record.offset >= from && record.timestamp_ms >= target_ms {
                 return Ok(Some((record.offset, record.timestamp_ms)));
             }
         }
         Ok(None)
     }
 
-    /// The first record that has the greatest timestamp: its offset and timestamp.
+    /// The first record that has the greatest timestamp of those from the offset `from` on: its offset and timestamp.
     ///
     /// # Errors
     /// [`ReadError`] if a record is damaged.
-    pub fn max_timestamp(&self) -> Result<Option<(Offset, i64)>, ReadError> {
+    pub fn max_timestamp(&self, from: Offset) -> Result<Option<(Offset, i64)>, ReadError> {
         let mut found: Option<(Offset, i64)> = None;
         for record in self {
             let record = record?;
-            if found.is_none_or(|(_, greatest)| record.timestamp_ms > greatest) {
+            if record.offset >= from && found.is_none_or(|(_, greatest)| record.timestamp_ms > greatest) {
                 found = Some((record.offset, record.timestamp_ms));
             }
         }

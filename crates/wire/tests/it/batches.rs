@@ -394,10 +394,13 @@ fn a_record_is_found_by_time_within_its_batch_r_61_r_62() {
     let time = Stamp::CreateTime { max_timestamp_ms: NOW_MS + 5 };
     let (stamped, _) = stamp(&sent, Offset(100), LeaderEpoch(0), time);
     let records = Records::open(&stamped.joined(), 1 << 20).expect("opens");
-    assert_eq!(records.first_at_or_after(NOW_MS - 100), Ok(Some((Offset(100), NOW_MS))));
-    assert_eq!(records.first_at_or_after(NOW_MS + 1), Ok(Some((Offset(101), NOW_MS + 5))));
-    assert_eq!(records.first_at_or_after(NOW_MS + 6), Ok(None));
-    assert_eq!(records.max_timestamp(), Ok(Some((Offset(101), NOW_MS + 5))));
+    assert_eq!(records.first_at_or_after(NOW_MS - 100, Offset(0)), Ok(Some((Offset(100), NOW_MS))));
+    assert_eq!(records.first_at_or_after(NOW_MS + 1, Offset(0)), Ok(Some((Offset(101), NOW_MS + 5))));
+    assert_eq!(records.first_at_or_after(NOW_MS + 6, Offset(0)), Ok(None));
+    assert_eq!(records.max_timestamp(Offset(0)), Ok(Some((Offset(101), NOW_MS + 5))));
+    assert_eq!(records.first_at_or_after(NOW_MS - 100, Offset(101)), Ok(Some((Offset(101), NOW_MS + 5))));
+    let behind = records.header().next_offset();
+    assert_eq!((records.first_at_or_after(0, behind), records.max_timestamp(behind)), (Ok(None), Ok(None)));
 }
 
 #[test]

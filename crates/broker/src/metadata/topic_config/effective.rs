@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use pagemark_core::partition::Retention;
 use pagemark_core::time::WallMs;
 use pagemark_wire::records::{BatchRules, DEFAULT_MAX_DECOMPRESSED_BYTES, TimestampType};
 
@@ -77,6 +78,18 @@ impl TopicConfig {
     #[must_use]
     pub fn retention_bytes(&self) -> Option<u64> {
         u64::try_from(self.retention_bytes).ok().filter(|_| self.is_deleting)
+    }
+
+    /// Whether `cleanup.policy` has `delete`.
+    #[must_use]
+    pub fn is_deleting(&self) -> bool {
+        self.is_deleting
+    }
+
+    /// How long and how much is kept.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        Retention { retention_ms: self.retention_ms(), retention_bytes: self.retention_bytes() }
     }
 
     /// Whether `cleanup.policy` has `compact`, so that every record needs a key.

@@ -52,6 +52,7 @@ asks! {
     ApiVersions: ApiVersionsRequest -> ApiVersionsResponse;
     CreateTopics: CreateTopicsRequest -> CreateTopicsResponse;
     DeleteTopics: DeleteTopicsRequest -> DeleteTopicsResponse;
+    DeleteRecords: DeleteRecordsRequest -> DeleteRecordsResponse;
     InitProducerId: InitProducerIdRequest -> InitProducerIdResponse;
     DescribeTopicPartitions: DescribeTopicPartitionsRequest -> DescribeTopicPartitionsResponse;
     DescribeCluster: DescribeClusterRequest -> DescribeClusterResponse;
