@@ -8,6 +8,8 @@
 //   empty     nothing is null, everything is empty or 0
 //   tagged    as full, with a tagged field that nobody knows in every structure (flexible versions)
 //   default   what Kafka sends when nothing was set
+// headers.txt: headers in front of them, one a line: API, versions, request or response, hex. Correlation id 16909060, client
+// id "golden-é", and no tagged fields.
 // schemas.txt: what requests consist of: bytes of a fixed field as a number, s text, b bytes, [array], {structure},
 // ? after what may be null, <tag:field> for tagged fields that are known.
 // apis.txt: what Kafka's broker shows to clients: key, API, lowest and highest version.
@@ -26,6 +28,8 @@ import org.apache.kafka.common.protocol.*;
 import org.apache.kafka.common.protocol.types.*;
 import org.apache.kafka.common.record.TimestampType;
 import org.apache.kafka.common.record.internal.*;
+import org.apache.kafka.common.requests.RequestHeader;
+import org.apache.kafka.common.requests.ResponseHeader;
 
 public class Golden {
     static final long NOW = 1_700_000_000_000L;
@@ -45,6 +49,9 @@ public class Golden {
         }
         try (PrintWriter out = new PrintWriter("responses.txt", "UTF-8")) {
             for (ApiKeys api : APIS) bodies(out, api, api.messageType.responseSchemas(), false);
+        }
+        try (PrintWriter out = new PrintWriter("headers.txt", "UTF-8")) {
+            for (ApiKeys api : APIS) headers(out, api);
         }
         try (PrintWriter out = new PrintWriter("schemas.txt", "UTF-8")) {
             for (ApiKeys api : APIS) {
@@ -81,6 +88,21 @@ public class Golden {
         }
     }
 
+    static void headers(PrintWriter out, ApiKeys api) {
+        for (short version = 0; version < api.messageType.requestSchemas().length; version++) {
+            if (api.messageType.requestSchemas()[version] == null) continue;
+            RequestHeader asked = new RequestHeader(api, version, "golden-é", 16909060);
+            ResponseHeader answered = asked.toResponseHeader();
+            out.println(name(api) + " " + version + " request " + hex(asked.data(), asked.headerVersion()));
+            out.println(name(api) + " " + version + " response " + hex(answered.data(), answered.headerVersion()));
+        }
+    }
+
+    static String hex(ApiMessage message, short version) {
+        byte[] written = MessageUtil.toByteBufferAccessor(message, version).buffer().array();
+        return written.length == 0 ? "-" : HexFormat.of().formatHex(written);
+    }
+
     // The body as hex, or null if there is no such version or variant.
     static String body(ApiKeys api, Schema schema, short version, String variant, boolean request) {
         if (schema == null || variant.equals("tagged") && !isFlexible(schema)) return null;
@@ -93,8 +115,7 @@ public class Golden {
             message.read(new ByteBufferAccessor(bytes), version);
             if (bytes.hasRemaining()) throw new IllegalStateException(name(api) + " " + version + " " + variant);
         }
-        byte[] written = MessageUtil.toByteBufferAccessor(message, version).buffer().array();
-        return written.length == 0 ? "-" : HexFormat.of().formatHex(written);
+        return hex(message, version);
     }
 
     static boolean isFlexible(Schema schema) {

@@ -38,6 +38,18 @@ pub fn responses() -> Vec<Golden> {
     served(include_str!("responses.txt"))
 }
 
+/// The headers of a request in this version and of its response, without lengths.
+#[must_use]
+pub fn headers(info: &ApiInfo, version: i16) -> [Bytes; 2] {
+    let version = version.to_string();
+    let find = |direction| {
+        let wanted = [info.name, &version, direction];
+        let mut lines = include_str!("headers.txt").lines().map(parts::<4>);
+        lines.find(|line| line[..3] == wanted).map(|line| unhex(line[3]))
+    };
+    ["request", "response"].map(|direction| find(direction).unwrap_or_else(|| panic!("{} {version}", info.name)))
+}
+
 /// Record batches, by name.
 #[must_use]
 pub fn batches() -> Vec<(&'static str, Bytes)> {

@@ -6,11 +6,11 @@ use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
 use pagemark_wire::api::Api;
-use pagemark_wire::frame::encode_response;
-use pagemark_wire::messages::{Decodable, Decoded, Encodable, decode, decode_response};
+use pagemark_wire::frame::{Request, RequestHeader, encode_request, encode_response, parse_request};
+use pagemark_wire::messages::{Decodable, Decoded, Encodable, StrBytes, decode, decode_response};
 use pagemark_wire::{guard, with_message_types};
 
-use crate::files::{Golden, parts, requests, responses};
+use crate::files::{Golden, headers, parts, requests, responses};
 use crate::names::{is_of_its_name, is_value_of, leaves};
 
 const KAFKAS_APIS: &str = include_str!("../golden/apis.txt");
@@ -97,6 +97,35 @@ fn our_responses_are_kafkas_bytes_field_by_field_q_80_q_81() {
         if matches!(golden.variant, "full" | "null" | "tagged") {
             names_are_right(&golden, &text);
         }
+    }
+}
+
+#[test]
+fn frames_are_kafkas_header_and_body_p_2_p_3_p_4() {
+    for golden in requests().iter().filter(|golden| golden.variant == "full") {
+        let Golden { info, version, body, .. } = golden;
+        let [header, _] = headers(info, *version);
+        let frame = Bytes::from([&header[..], body].concat());
+        let client_id = Some(StrBytes::from_static_str("golden-\u{e9}"));
+        let expected = RequestHeader { api: info.api, version: *version, correlation_id: 0x0102_0304, client_id };
+        let parsed = parse_request(&frame).unwrap_or_else(|e| panic!("{}: {e}", golden.name()));
+        assert_eq!(parsed, Request::Served { header: expected, body: body.clone() }, "{}", golden.name());
+        let ours = with_message_types!(info.api, |Q, A| {
+            let request = decode::<Q>(info.api, *version, body.clone()).expect("it decodes").message;
+            encode_request(info.api, *version, 0x0102_0304, Some("golden-\u{e9}"), &request).expect("it can be encoded")
+        });
+        assert_eq!(ours.slice(4..), frame, "{}", golden.name());
+    }
+    for golden in responses().iter().filter(|golden| golden.variant == "full") {
+        let Golden { info, version, body, .. } = golden;
+        let [_, header] = headers(info, *version);
+        let frame = with_message_types!(info.api, |Q, A| {
+            let response = decode_response::<A>(info.api, *version, body.clone()).expect("it decodes");
+            encode_response(info.api, *version, 0x0102_0304, &response).expect("it can be encoded")
+        });
+        assert_eq!(frame.slice(4..), [&header[..], body].concat(), "{}", golden.name());
+        let length = i32::from_be_bytes(*frame.first_chunk().expect("a length"));
+        assert_eq!(length as usize, frame.len() - 4, "{}", golden.name());
     }
 }
 
