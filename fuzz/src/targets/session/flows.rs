@@ -38,6 +38,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         all.push(a_group());
         all.push(simple_commits());
         all.push(configs());
+        all.push(batches());
     }
     all.extend(files::requests().iter().map(|golden| {
         let frame = frame(golden);
@@ -69,10 +70,32 @@ fn create(session: &mut Vec<u8>) {
 fn produce(session: &mut Vec<u8>, acks: i16) {
     let mut batch = BatchBuilder::new(1_700_000_000_000);
     batch.push(Some(b"key"), Some(b"value"));
-    let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch.finish()));
+    produce_batch(session, acks, batch.finish());
+}
+
+fn produce_batch(session: &mut Vec<u8>, acks: i16, batch: Bytes) {
+    let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch));
     let data = TopicProduceData::default().with_name(topic()).with_partition_data(vec![partition]);
     let request = ProduceRequest::default().with_acks(acks).with_timeout_ms(1000).with_topic_data(vec![data]);
     ask(session, Api::Produce, 9, &request);
+}
+
+fn fetch(session: &mut Vec<u8>, offset: i64, wait_ms: i32, max_bytes: i32) {
+    let partition = FetchPartition::default().with_partition(0).with_partition_max_bytes(max_bytes);
+    let asked = FetchTopic::default().with_topic(topic()).with_partitions(vec![partition.with_fetch_offset(offset)]);
+    let request = FetchRequest::default().with_max_wait_ms(wait_ms).with_min_bytes(1).with_max_bytes(max_bytes);
+    ask(session, Api::Fetch, 11, &request.with_topics(vec![asked]));
+}
+
+/// Every batch of Kafka's own classes, also those that no client may send, and reads of few bytes and many.
+fn batches() -> Vec<u8> {
+    let mut session = Vec::new();
+    create(&mut session);
+    files::batches().into_iter().for_each(|(_, batch)| produce_batch(&mut session, -1, batch));
+    for (offset, max_bytes) in [(0, 1), (3, 200), (100, 1 << 20), (0, 1 << 20)] {
+        fetch(&mut session, offset, 0, max_bytes);
+    }
+    session
 }
 
 fn topics_and_records() -> Vec<u8> {
@@ -84,13 +107,8 @@ fn topics_and_records() -> Vec<u8> {
     for acks in [-1, 1, 0] {
         produce(&mut session, acks);
     }
-    let partition = FetchPartition::default().with_partition(0).with_partition_max_bytes(1 << 20);
-    for (offset, wait_ms) in [(0, 0), (3, 500)] {
-        let asked = FetchTopic::default()
-            .with_topic(topic())
-            .with_partitions(vec![partition.clone().with_fetch_offset(offset)]);
-        let request = FetchRequest::default().with_max_wait_ms(wait_ms).with_min_bytes(1).with_max_bytes(1 << 20);
-        ask(&mut session, Api::Fetch, 11, &request.with_topics(vec![asked]));
+    for (offset, wait_ms, max_bytes) in [(0, 0, 1 << 20), (3, 500, 1 << 20)] {
+        fetch(&mut session, offset, wait_ms, max_bytes);
     }
     for time in [-1, -2, -3, 1_700_000_000_000] {
         let partition = ListOffsetsPartition::default().with_timestamp(time);
@@ -211,7 +229,8 @@ mod tests {
 
     #[test]
     fn good_clients_get_an_answer_to_everything_but_acks_0() {
-        let sessions = [(topics_and_records(), 1), (a_group(), 0), (simple_commits(), 0), (configs(), 0)];
+        let sessions =
+            [(topics_and_records(), 1), (a_group(), 0), (simple_commits(), 0), (configs(), 0), (batches(), 0)];
         for (session, silent) in sessions {
             let frames = frames(&session);
             let heard = on_a_broker(async |broker| converse(broker, &frames).await);
