@@ -5,6 +5,7 @@
 //! seed and the execution's number alone, so where a driver ends without a word, the last stretch is run again one by one.
 //! Deliberately not here: targets and mutations, which are in fuzz/; coverage, which libFuzzer has (fuzz/libfuzzer).
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -68,8 +69,16 @@ pub fn run(args: &Args) -> Result<bool> {
     let (mut all_hold, mut total) = (true, 0);
     for (target, executions) in targets {
         let begun = Instant::now();
-        let stretch =
-            Stretch { driver: &driver, artifacts: &artifacts, target: &target, args, from: args.from, executions };
+        let (from, patience) = (args.from, PATIENCE);
+        let stretch = Stretch {
+            driver: &[driver.clone().into()],
+            artifacts: &artifacts,
+            target: &target,
+            args,
+            from,
+            executions,
+            patience,
+        };
         let (done, remark) = stretch.watch()?;
         total += done;
         all_hold &= remark.is_empty();
@@ -108,12 +117,15 @@ fn targets(driver: &Path, args: &Args) -> Result<Vec<(String, u64)>> {
 
 /// Executions of one target in a row.
 struct Stretch<'a> {
-    driver: &'a Path,
+    /// The program and its first arguments.
+    driver: &'a [OsString],
     artifacts: &'a Path,
     target: &'a str,
     args: &'a Args,
     from: u64,
     executions: u64,
+    /// How long an input may take.
+    patience: Duration,
 }
 
 /// How a driver ended.
@@ -160,8 +172,8 @@ impl Stretch<'_> {
     }
 
     fn drive(&self, one_by_one: bool) -> Result<End> {
-        let mut command = Command::new(self.driver);
-        command.args(["run", self.target]);
+        let mut command = Command::new(&self.driver[0]);
+        command.args(&self.driver[1..]).args(["run", self.target]);
         let numbers = [
             ("--seed", self.args.seed),
             ("--from", self.from),
@@ -184,7 +196,7 @@ impl Stretch<'_> {
         });
         let (mut at, mut progress, mut failed) = (self.from, Progress::new(), None);
         let silent = loop {
-            match lines.recv_timeout(PATIENCE) {
+            match lines.recv_timeout(self.patience) {
                 Ok(line) => match line.split_once(' ') {
                     Some(("at", number)) => {
                         at = number.parse()?;
@@ -207,5 +219,51 @@ impl Stretch<'_> {
             None if status.success() => End::Done,
             None => End::Lost { at, how: if silent { "hangs" } else { "ends the process" } },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a driver that is this script, and the folder that it may leave inputs in.
+    fn watched(script: &str) -> (u64, String, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!("cd {}; {script}", folder.path().display());
+        let driver = ["sh", "-c", &script, "driver"].map(OsString::from);
+        let args = Args::smoke(100);
+        let (artifacts, patience) = (folder.path(), Duration::from_secs(2));
+        let stretch =
+            Stretch { driver: &driver, artifacts, target: "t", args: &args, from: 0, executions: 100, patience };
+        let (done, remark) = stretch.watch().unwrap();
+        (done, remark, folder)
+    }
+
+    #[test]
+    fn a_driver_that_does_all_is_believed() {
+        let (done, remark, _) = watched("echo at 0; echo at 100");
+        assert_eq!((done, remark.as_str()), (100, ""));
+    }
+
+    #[test]
+    fn a_panic_is_named_with_its_input() {
+        let (done, remark, _) = watched("echo at 0; echo failed /tmp/t-1-42; exit 1");
+        assert_eq!((done, remark.as_str()), (42, "panics; cargo xtask fuzz --target t --replay /tmp/t-1-42"));
+    }
+
+    #[test]
+    fn where_a_driver_dies_its_last_input_is_kept() {
+        let (done, remark, folder) =
+            watched("echo at 64; case \"$*\" in *one-by-one*) echo input > t.last;; esac; kill -9 $$");
+        assert_eq!(done, 64);
+        assert!(remark.starts_with("ends the process; cargo xtask fuzz --target t --replay"), "{remark}");
+        assert_eq!(std::fs::read_to_string(folder.path().join("t-1-ends-the-process")).unwrap(), "input\n");
+    }
+
+    #[test]
+    fn a_driver_that_falls_silent_is_ended() {
+        let (_, remark, folder) = watched("case \"$*\" in *one-by-one*) echo input > t.last;; esac; exec sleep 600");
+        assert!(remark.starts_with("hangs; cargo xtask fuzz --target t --replay"), "{remark}");
+        assert!(folder.path().join("t-1-hangs").exists());
     }
 }
