@@ -82,6 +82,22 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// As the file system says. Never to be retried.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
+    /// How large the file system is and how much room it has, where that is known.
+    ///
+    /// # Errors
+    /// `Unsupported`, or as the file system says.
+    fn space(&self) -> io::Result<Space> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A file system's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// All of it.
+    pub total_bytes: u64,
+    /// What this process may still fill.
+    pub usable_bytes: u64,
 }
 
 /// Whether an error says that what is stored cannot be read, today or ever: a bad sector, a checksum of the file system, a
@@ -345,6 +361,12 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         self.directory(dir)?.sync_all()
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let found = rustix::fs::statvfs(&self.root)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Space { total_bytes: bytes(found.f_blocks), usable_bytes: bytes(found.f_bavail) })
     }
 }
 

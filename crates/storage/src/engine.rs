@@ -12,6 +12,8 @@ use pagemark_core::partition::ProducerTable;
 use pagemark_wire::records::StampedBatch;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicId};
 
+use crate::disk::Space;
+
 /// Position in an engine's order of writes: the n-th write ever, from 1. 0 means "before everything".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(pub u64);
@@ -361,6 +363,11 @@ pub trait Engine: LogStore + MetaStore {
     /// be concluded from something being absent: what looks left over must be kept.
     fn facts_are_whole(&self) -> bool {
         true
+    }
+
+    /// How large the file system below is and how much room it has; `None` where nobody knows. May wait for it.
+    fn space(&self) -> Option<Space> {
+        None
     }
 
     /// Makes everything accepted durable, writes a checkpoint where that applies, and stops. Later writes are refused.

@@ -127,6 +127,8 @@ apis! {
     DescribeConfigs = 32, advertise 1, serve 1 to 4, flexible from 4;
     /// Gives topics and brokers these configs and no others.
     AlterConfigs = 33, advertise 0, serve 0 to 2, flexible from 2;
+    /// Shows how large partitions are on disk.
+    DescribeLogDirs = 35, advertise 1, serve 1 to 4, flexible from 2;
     /// Gives topics more partitions.
     CreatePartitions = 37, advertise 0, serve 0 to 3, flexible from 2;
     /// Changes single configs of topics and brokers.

@@ -26,7 +26,8 @@ const LICENCES: [&str; 9] = [
 const BOUNDARIES: [(&str, &[&str]); 6] = [
     ("pagemark-wire", &[]),
     ("pagemark-core", &["pagemark-wire"]),
-    ("pagemark-storage", &["pagemark-wire", "pagemark-core"]),
+    // rustix: the room on a file system.
+    ("pagemark-storage", &["pagemark-wire", "pagemark-core", "rustix"]),
     ("pagemark-broker", &["pagemark-wire", "pagemark-core", "pagemark-storage", "tokio", "axum"]),
     ("pagemark-client", &["pagemark-wire", "pagemark-core"]),
     // rustix: the limit on open files is the process's.

@@ -6,6 +6,7 @@ mod commits;
 mod configs;
 mod configs_of_brokers;
 mod describe_cluster;
+mod describe_log_dirs;
 mod failure;
 mod fetch;
 mod flood;

@@ -35,7 +35,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicId};
 
-use crate::disk::{DirLock, Disk, FORMAT_VERSION, LockError, RealDisk};
+use crate::disk::{DirLock, Disk, FORMAT_VERSION, LockError, RealDisk, Space};
 use crate::engine::{
     AtomicGroup, Compare, Engine, EngineError, Extent, Keep, Locate, LogStore, MetaStore, OpenedPartition, Progress,
     ProgressListener, ReadSlice, ShardEpoch, ShardId, Ticket, TxnOutcome, Versioned, Write,
@@ -305,6 +305,10 @@ impl MetaStore for LocalEngine {
 impl Engine for LocalEngine {
     fn facts_are_whole(&self) -> bool {
         !self.summary.metadata_damaged
+    }
+
+    fn space(&self) -> Option<Space> {
+        self.core.disk.space().ok()
     }
 
     fn close(&self) -> Result<(), EngineError> {

@@ -63,6 +63,7 @@ fn max_elements(api: Api) -> usize {
         | Api::InitProducerId
         | Api::DescribeConfigs
         | Api::AlterConfigs
+        | Api::DescribeLogDirs
         | Api::IncrementalAlterConfigs
         | Api::CreatePartitions
         | Api::DescribeCluster

@@ -138,6 +138,7 @@ pub(super) fn request(api: Api) -> &'static [Field] {
         Api::InitProducerId => INIT_PRODUCER_ID,
         Api::DescribeConfigs => DESCRIBE_CONFIGS,
         Api::AlterConfigs => ALTER_CONFIGS,
+        Api::DescribeLogDirs => DESCRIBE_LOG_DIRS,
         Api::IncrementalAlterConfigs => INCREMENTAL_ALTER_CONFIGS,
         Api::DescribeTopicPartitions => DESCRIBE_TOPIC_PARTITIONS,
         Api::DescribeCluster => DESCRIBE_CLUSTER,
@@ -432,3 +433,6 @@ const DESCRIBE_TOPIC_PARTITIONS: &[Field] = &[
     field("responsePartitionLimit", I32),
     field("cursor", Kind::Struct(&[field("topicName", TOPIC), field("partitionIndex", I32)])).null_from(0),
 ];
+
+const DESCRIBE_LOG_DIRS: &[Field] =
+    &[field("topics", Kind::Array(&Kind::Struct(&[field("topic", TOPIC), field("partitions", I32S)]))).null_from(0)];

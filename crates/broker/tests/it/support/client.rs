@@ -54,6 +54,7 @@ asks! {
     DeleteTopics: DeleteTopicsRequest -> DeleteTopicsResponse;
     DeleteRecords: DeleteRecordsRequest -> DeleteRecordsResponse;
     InitProducerId: InitProducerIdRequest -> InitProducerIdResponse;
+    DescribeLogDirs: DescribeLogDirsRequest -> DescribeLogDirsResponse;
     DescribeTopicPartitions: DescribeTopicPartitionsRequest -> DescribeTopicPartitionsResponse;
     DescribeCluster: DescribeClusterRequest -> DescribeClusterResponse;
     CreatePartitions: CreatePartitionsRequest -> CreatePartitionsResponse;
