@@ -65,7 +65,6 @@ const fn int(min: i64, max: i64) -> Allowed {
 }
 
 const NO_CLEANER: &str = "there is no log cleaner yet";
-const NO_RETENTION: &str = "nothing is removed by age or size yet";
 const AS_SENT: &str = "batches are kept as they were sent";
 const EVERY_WRITE: &str = "every write is flushed before it is acknowledged";
 const NO_INDEX_FILES: &str = "the index of all batches is in memory";
@@ -144,9 +143,9 @@ topic_configs! {
         "Whether the remote tier is emptied when it is switched off.";
     "remote.storage.enable" = "false", Allowed::Off, None, Fixed(NO_TIERS),
         "Whether old segments are moved to a remote tier.";
-    "retention.bytes" = "-1", from(i64::MIN), Some("log.retention.bytes"), Kept(NO_RETENTION),
+    "retention.bytes" = "-1", from(i64::MIN), Some("log.retention.bytes"), Applied,
         "How many bytes a partition keeps at most, if cleanup.policy has 'delete'; a negative number for no limit.";
-    "retention.ms" = "604800000", ms(-1), Some("log.retention.ms"), Kept(NO_RETENTION),
+    "retention.ms" = "604800000", ms(-1), Some("log.retention.ms"), Applied,
         "For how many milliseconds records are kept, if cleanup.policy has 'delete'; -1 for ever.";
     "segment.bytes" = "1073741824", Allowed::Whole { min: 1024 * 1024, max: INT_MAX, unit: "bytes" },
         Some("log.segment.bytes"), Applied,
