@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use kafka_protocol::records::{Record, RecordBatchDecoder};
-use pagemark_client::Connection;
+use pagemark_client::blocking::Connection;
 use pagemark_wire::api::Api;
 use pagemark_wire::messages::{
     CreateTopicsRequest, CreateTopicsResponse, FetchRequest, FetchResponse, FindCoordinatorRequest,

@@ -1,8 +1,24 @@
 //! A client that speaks nothing but Kafka's protocol, so that it works against any broker that does.
 //!
-//! So far one thing: a blocking connection, for our own tools and tests. Deliberately not here: threads, clocks, retries;
-//! who uses a connection decides what a broken one means.
+//! Deliberately not here: TLS, SASL, transactions, KIP-848 groups.
 
-mod connection;
+mod admin;
+pub mod blocking;
+mod cluster;
+mod code;
+mod error;
+mod host;
+mod net;
+mod offsets;
+mod partition;
+mod producer;
+mod request;
 
-pub use connection::{Answer, Connection, ConnectionError, Correlation};
+pub use admin::{Admin, AdminBuilder, ClusterDescription, GroupDescription, GroupListing, GroupMember, NewTopic};
+pub use cluster::{Broker, ClientSettings, Partition, Topic};
+pub use code::Code;
+pub use error::Error;
+pub use offsets::{IsolationLevel, ListedOffset, OffsetAndMetadata, OffsetSpec};
+pub use pagemark_wire::records::Compression;
+pub use partition::TopicPartition;
+pub use producer::{Acks, Delivery, ProduceError, Producer, ProducerBuilder, ProducerRecord, RecordMetadata};

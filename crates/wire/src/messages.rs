@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::api::Api;
 use crate::guard::{self, Malformed};
 
+pub use kafka_protocol::error::ResponseError;
 pub use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, ApiVersionsRequest, ApiVersionsResponse, CreatePartitionsRequest,
     CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteRecordsRequest, DeleteRecordsResponse,

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::records::{
     Compression, NO_PARTITION_LEADER_EPOCH, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
-use pagemark_client::Connection;
+use pagemark_client::blocking::Connection;
 use pagemark_wire::api::Api;
 use pagemark_wire::messages::{
     GroupId, InitProducerIdRequest, InitProducerIdResponse, OffsetCommitRequest, OffsetCommitResponse, ProduceRequest,

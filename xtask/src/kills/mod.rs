@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::Bytes;
-use pagemark_client::Connection;
+use pagemark_client::blocking::Connection;
 
 use self::load::{Commits, Producer};
 use self::oracle::{CommitBook, PartitionBook, SentBatch};
@@ -343,8 +343,8 @@ impl Run {
 fn answered(result: Result<()>) -> Result<bool> {
     match result {
         Ok(()) => Ok(true),
-        Err(error) => match error.downcast_ref::<pagemark_client::ConnectionError>() {
-            Some(pagemark_client::ConnectionError::Broken(_)) => Ok(false),
+        Err(error) => match error.downcast_ref::<pagemark_client::blocking::ConnectionError>() {
+            Some(pagemark_client::blocking::ConnectionError::Broken(_)) => Ok(false),
             _ => bail!(error),
         },
     }

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use pagemark_client::Connection;
+use pagemark_client::blocking::Connection;
 
 use super::load::{Log, value};
 use crate::admin;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use pagemark_client::{Connection, ConnectionError};
+use pagemark_client::blocking::{Connection, ConnectionError};
 use pagemark_wire::api::Api;
 use pagemark_wire::messages::{
     ProduceRequest, ProduceResponse, TopicName,

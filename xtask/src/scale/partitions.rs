@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use pagemark_client::Connection;
+use pagemark_client::blocking::Connection;
 use pagemark_wire::api::Api;
 use pagemark_wire::messages::{MetadataRequest, MetadataResponse};
 

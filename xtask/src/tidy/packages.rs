@@ -29,7 +29,7 @@ const BOUNDARIES: [(&str, &[&str]); 6] = [
     // rustix: the room on a file system.
     ("pagemark-storage", &["pagemark-wire", "pagemark-core", "rustix"]),
     ("pagemark-broker", &["pagemark-wire", "pagemark-core", "pagemark-storage", "tokio", "axum"]),
-    ("pagemark-client", &["pagemark-wire", "pagemark-core"]),
+    ("pagemark-client", &["pagemark-wire", "pagemark-core", "tokio"]),
     // rustix: the limit on open files is the process's.
     ("pagemark", &["pagemark-broker", "pagemark-client", "pagemark-storage", "tokio", "rustix"]),
 ];

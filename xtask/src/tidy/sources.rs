@@ -11,7 +11,7 @@ const FUNCTION_LINES: usize = 70;
 const FILE_LINES: usize = 800;
 
 /// Files that may do what clippy.toml forbids everywhere else; tests, measurements and these tools besides.
-const EXCEPTIONS: [&str; 2] = ["crates/broker/src/host.rs", "crates/storage/src/disk.rs"];
+const EXCEPTIONS: [&str; 3] = ["crates/broker/src/host.rs", "crates/client/src/host.rs", "crates/storage/src/disk.rs"];
 
 /// Judges one file by its path in the repository.
 pub fn check(path: &str, text: &str) -> Vec<String> {

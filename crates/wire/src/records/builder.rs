@@ -113,25 +113,31 @@ impl BatchBuilder {
     #[must_use]
     pub fn finish(mut self) -> Bytes {
         let bytes = std::mem::take(&mut self.bytes);
-        self.seal(bytes)
+        self.seal(bytes, self.attributes)
     }
 
-    /// The finished batch with its records compressed.
+    /// Names the producer anew, for a batch that is sent again by another one.
+    pub fn set_producer(&mut self, id: ProducerId, epoch: ProducerEpoch, base_sequence: i32) {
+        self.producer_id = id;
+        self.producer_epoch = epoch;
+        self.base_sequence = base_sequence;
+    }
+
+    /// A finished batch of what is here so far, its records compressed. The builder stays as it is.
     ///
     /// # Panics
     /// As [`BatchBuilder::finish`].
     #[must_use]
-    pub fn finish_compressed(mut self, codec: Compression) -> Bytes {
+    pub fn compressed(&self, compression: Compression) -> Bytes {
         let records = &self.bytes[BATCH_HEADER_LEN..];
         let mut bytes = vec![0; BATCH_HEADER_LEN];
-        bytes.reserve(records.len() / 2);
-        compress(codec, records, &mut bytes);
-        self.attributes |= codec.number();
-        self.seal(bytes)
+        bytes.reserve(records.len());
+        compress(compression, records, &mut bytes);
+        self.seal(bytes, self.attributes | compression.number())
     }
 
     /// Fills in the header in front of the records.
-    fn seal(self, mut bytes: Vec<u8>) -> Bytes {
+    fn seal(&self, mut bytes: Vec<u8>, attributes: i16) -> Bytes {
         assert!(self.record_count > 0, "a batch holds at least one record");
         let batch_length = i32::try_from(bytes.len() - 12).expect("a batch is smaller than 2 GiB");
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
@@ -139,7 +145,7 @@ impl BatchBuilder {
         put(8, &batch_length.to_be_bytes());
         put(12, &self.leader_epoch.0.to_be_bytes());
         put(16, &[2]);
-        put(21, &self.attributes.to_be_bytes());
+        put(21, &attributes.to_be_bytes());
         put(23, &(self.record_count - 1).to_be_bytes());
         put(27, &self.base_timestamp_ms.to_be_bytes());
         put(35, &self.max_timestamp_ms.to_be_bytes());

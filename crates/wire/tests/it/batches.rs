@@ -444,7 +444,7 @@ fn what_a_producer_compresses_is_accepted_and_read_back_r_1() {
         let mut builder = BatchBuilder::new(NOW_MS).produced_by(ProducerId(7), ProducerEpoch(0), 3);
         let large = vec![b'x'; 100_000]; // more than one block of snappy
         (0..5).for_each(|_| builder.push(Some(b"key"), Some(&large)));
-        let batch = builder.finish_compressed(compression);
+        let batch = builder.compressed(compression);
         assert_eq!(code(&batch), ErrorCode::None, "{compression:?}");
         assert!(batch.len() < 100_000, "{compression:?}: {} bytes", batch.len());
         let header = BatchHeader::parse(&batch).expect("a batch");

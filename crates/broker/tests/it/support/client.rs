@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use pagemark_client::Connection;
+use pagemark_client::blocking::Connection;
 use pagemark_wire::api::Api;
 use pagemark_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use pagemark_wire::messages::fetch_request::{FetchPartition, FetchTopic};

@@ -1,4 +1,5 @@
-//! One blocking connection: requests out, as many as one likes, and answers back in the same order (P-5).
+//! One blocking connection, for tools and tests without a runtime: requests out, as many as one likes, and answers back
+//! in the same order (P-5).
 //!
 //! Versions are the caller's choice: nothing is negotiated here. Deliberately not here: reconnecting, and telling which
 //! broker to ask.

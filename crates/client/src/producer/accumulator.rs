@@ -1,0 +1,288 @@
+//! Records on their way into batches, and batches on their way out: a value that never waits.
+//!
+//! Each partition has a batch that is being filled, batches that wait, and at most one under way. That one is what keeps
+//! records in order, whatever is repeated. Time comes in as an argument. Deliberately not here: sockets, and judging
+//! answers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pagemark_wire::records::{BATCH_HEADER_LEN, BatchBuilder};
+use pagemark_wire::types::{ProducerEpoch, ProducerId};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::delivery::{Acknowledged, Delivery, Outcome, ProduceError};
+use crate::partition::TopicPartition;
+
+/// Who an idempotent producer is to a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) id: ProducerId,
+    pub(super) epoch: ProducerEpoch,
+}
+
+/// When a batch is full and when it is due.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) batch_bytes: usize,
+    pub(super) linger: Duration,
+    pub(super) delivery_timeout: Duration,
+}
+
+/// A record's parts, ready to be written.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    pub(super) timestamp_ms: i64,
+    pub(super) key: Option<&'a Bytes>,
+    pub(super) value: Option<&'a Bytes>,
+    pub(super) headers: &'a [(String, Option<Bytes>)],
+    /// What the record takes of the buffer.
+    pub(super) bytes: usize,
+}
+
+/// A batch of one partition. Dropped without an outcome, it tells its records that the producer is gone.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) builder: BatchBuilder,
+    pub(super) outcome: Arc<Outcome>,
+    pub(super) created: Instant,
+    /// Under which sequence number it went out, and as whom.
+    pub(super) sequenced: Option<(Identity, i32)>,
+    /// Whether a broker may have it.
+    pub(super) may_be_written: bool,
+    pub(super) attempts: u32,
+    reserved: usize,
+    memory: Arc<Semaphore>,
+}
+
+impl Batch {
+    pub(super) fn settle(self, result: Result<Acknowledged, ProduceError>) {
+        self.outcome.settle(result);
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let why = "the producer was closed".to_owned();
+        let error = if self.may_be_written { ProduceError::Unknown(why) } else { ProduceError::NotWritten(why) };
+        self.outcome.settle(Err(error)); // does nothing if it was settled
+        self.memory.add_permits(self.reserved);
+    }
+}
+
+/// One partition's batches.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    open: Option<Batch>,
+    ready: VecDeque<Batch>,
+    under_way: Option<Arc<Outcome>>,
+    not_before: Option<Instant>,
+    identity: Option<Identity>,
+    next_sequence: i32,
+    flush: bool,
+}
+
+/// All partitions' batches.
+#[derive(Debug)]
+pub(super) struct Accumulator {
+    limits: Limits,
+    memory: Arc<Semaphore>,
+    queues: BTreeMap<TopicPartition, Queue>,
+    /// Where records without a key go until that batch is full or gone.
+    sticky: BTreeMap<Arc<str>, i32>,
+}
+
+/// What is to be done now.
+#[derive(Debug, Default)]
+pub(super) struct Drained {
+    /// Batches to send, one a partition.
+    pub(super) due: Vec<(TopicPartition, Batch)>,
+    /// When to look again, if nothing else happens.
+    pub(super) next: Option<Instant>,
+    /// Whether a partition lost its identity because a numbered batch timed out: nobody may use that identity again.
+    pub(super) lost_identity: bool,
+}
+
+impl Accumulator {
+    pub(super) fn new(limits: Limits, memory: Arc<Semaphore>) -> Accumulator {
+        Accumulator { limits, memory, queues: BTreeMap::new(), sticky: BTreeMap::new() }
+    }
+
+    /// The partition for a record without a key, one of `partitions`.
+    pub(super) fn sticky(&mut self, topic: &Arc<str>, partitions: i32, random: u32) -> i32 {
+        let any = (random % partitions.max(1) as u32) as i32;
+        let chosen = self.sticky.entry(Arc::clone(topic)).or_insert(any);
+        if *chosen >= partitions {
+            *chosen = any;
+        }
+        *chosen
+    }
+
+    /// Adds a record whose bytes of the buffer are reserved; whether the sender should look now.
+    pub(super) fn append(&mut self, partition: &TopicPartition, parts: &Parts<'_>, now: Instant) -> (Delivery, bool) {
+        if !self.queues.contains_key(partition) {
+            self.queues.insert(partition.clone(), Queue::default());
+        }
+        let queue = self.queues.get_mut(partition).expect("it was just inserted");
+        let full = |batch: &Batch| batch.builder.size_bytes() + parts.bytes > self.limits.batch_bytes;
+        let mut wake = queue.open.is_none();
+        if let Some(batch) = queue.open.take_if(|batch| full(batch)) {
+            queue.ready.push_back(batch);
+            self.sticky.remove(&partition.topic);
+            wake = true;
+        }
+        let batch = queue.open.get_or_insert_with(|| Batch {
+            builder: BatchBuilder::new(parts.timestamp_ms),
+            outcome: Arc::default(),
+            created: now,
+            sequenced: None,
+            may_be_written: false,
+            attempts: 0,
+            reserved: 0,
+            memory: Arc::clone(&self.memory),
+        });
+        let index = batch.builder.record_count() as usize;
+        let headers: Vec<(&str, Option<&[u8]>)> =
+            parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        let (key, value) = (parts.key.map(|k| &k[..]), parts.value.map(|v| &v[..]));
+        batch.builder.push_record(parts.timestamp_ms, key, value, &headers);
+        batch.reserved += parts.bytes;
+        (Delivery::new(Arc::clone(&batch.outcome), index), wake)
+    }
+
+    /// Takes what is due. Batches that are too old fail here.
+    pub(super) fn drain(&mut self, now: Instant) -> Drained {
+        let mut drained = Drained::default();
+        let mut earliest = |at: Instant| drained.next = Some(drained.next.map_or(at, |next: Instant| next.min(at)));
+        for (partition, queue) in &mut self.queues {
+            drained.lost_identity |= queue.expire(now, self.limits.delivery_timeout);
+            if queue.under_way.is_some() {
+                continue;
+            }
+            if let Some(at) = queue.not_before.filter(|at| *at > now) {
+                earliest(at);
+                continue;
+            }
+            let due = |batch: &Batch| queue.flush || batch.created + self.limits.linger <= now;
+            if queue.ready.is_empty()
+                && let Some(batch) = queue.open.take_if(|batch| due(batch))
+            {
+                queue.ready.push_back(batch);
+                self.sticky.remove(&partition.topic);
+            }
+            if let Some(batch) = queue.ready.pop_front() {
+                queue.under_way = Some(Arc::clone(&batch.outcome));
+                drained.due.push((partition.clone(), batch));
+            } else if let Some(open) = &queue.open {
+                earliest(open.created + self.limits.linger);
+            } else {
+                queue.flush = false;
+            }
+        }
+        drained
+    }
+
+    /// Numbers a batch that is about to go out: as whom, from which sequence number. A repetition keeps its numbers.
+    pub(super) fn number(&mut self, partition: &TopicPartition, batch: &mut Batch, current: Identity) {
+        if batch.sequenced.is_some() {
+            return;
+        }
+        let Some(queue) = self.queues.get_mut(partition) else { return };
+        if queue.identity.is_none() {
+            queue.identity = Some(current);
+            queue.next_sequence = 0;
+        }
+        let identity = queue.identity.unwrap_or(current);
+        let sequence = queue.next_sequence;
+        let count = batch.builder.record_count();
+        queue.next_sequence = ((i64::from(sequence) + i64::from(count)) & 0x7fff_ffff) as i32;
+        batch.builder.set_producer(identity.id, identity.epoch, sequence);
+        batch.sequenced = Some((identity, sequence));
+    }
+
+    /// A batch that went out has its outcome.
+    pub(super) fn done(&mut self, partition: &TopicPartition) {
+        if let Some(queue) = self.queues.get_mut(partition) {
+            queue.under_way = None;
+            queue.not_before = None;
+        }
+    }
+
+    /// A batch that was refused for good did not use its sequence numbers up.
+    pub(super) fn take_back_numbers(&mut self, partition: &TopicPartition, batch: &Batch) {
+        if let (Some(queue), Some((identity, sequence))) = (self.queues.get_mut(partition), batch.sequenced)
+            && queue.identity == Some(identity)
+        {
+            queue.next_sequence = sequence;
+        }
+    }
+
+    /// The partition's next batch goes out under a new identity, since the broker's count and ours may differ. The caller
+    /// must not hand out the old one again.
+    pub(super) fn forget_identity(&mut self, partition: &TopicPartition) {
+        if let Some(queue) = self.queues.get_mut(partition) {
+            queue.identity = None;
+        }
+    }
+
+    /// Puts a batch back in front, to go out again at `not_before`.
+    pub(super) fn put_back(&mut self, partition: &TopicPartition, batch: Batch, not_before: Instant) {
+        if let Some(queue) = self.queues.get_mut(partition) {
+            queue.under_way = None;
+            queue.not_before = Some(not_before);
+            queue.ready.push_front(batch);
+        }
+    }
+
+    /// Lets everything go out at once; the outcomes of all that is here or under way.
+    pub(super) fn flush(&mut self) -> Vec<Arc<Outcome>> {
+        let mut outcomes = Vec::new();
+        for queue in self.queues.values_mut() {
+            outcomes.extend(queue.under_way.iter().cloned());
+            outcomes.extend(queue.ready.iter().chain(&queue.open).map(|batch| Arc::clone(&batch.outcome)));
+            queue.flush = queue.open.is_some();
+        }
+        outcomes
+    }
+
+    /// Fails everything that waits.
+    pub(super) fn fail_all(&mut self, error: &ProduceError) {
+        for queue in self.queues.values_mut() {
+            queue.ready.drain(..).chain(queue.open.take()).for_each(|batch| batch.settle(Err(error.clone())));
+        }
+    }
+}
+
+impl Queue {
+    /// Fails what is too old; whether one of those had numbers, which now lack in the broker's count or do not.
+    fn expire(&mut self, now: Instant, timeout: Duration) -> bool {
+        let mut lost = false;
+        while self.ready.front().is_some_and(|batch| batch.created + timeout <= now) {
+            let Some(batch) = self.ready.pop_front() else { break };
+            let why = "delivery.timeout.ms passed".to_owned();
+            if batch.sequenced.is_some() {
+                self.identity = None;
+                lost = true;
+            }
+            let error = if batch.may_be_written { ProduceError::Unknown(why) } else { ProduceError::NotWritten(why) };
+            batch.settle(Err(error));
+        }
+        lost
+    }
+}
+
+/// About what a record takes: its parts, and the most that the numbers between them can take.
+pub(super) fn record_bytes(key: Option<&Bytes>, value: Option<&Bytes>, headers: &[(String, Option<Bytes>)]) -> usize {
+    let len = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len) + 5;
+    let headers: usize = headers.iter().map(|(name, value)| name.len() + 5 + len(value.as_ref())).sum();
+    len(key) + len(value) + headers + 5 + 1 + 10 + 5 + 5
+}
+
+/// What a batch takes besides its records.
+pub(super) const BATCH_OVERHEAD: usize = BATCH_HEADER_LEN;
+
+#[cfg(test)]
+mod tests;
