@@ -227,12 +227,13 @@ fn fill(place: &mut PartitionProduceResponse, version: i16, result: ProduceResul
         ProduceResult::Refused(error) => {
             place.error_code = error.error_code().code();
             place.error_message = Some(text(error.to_string()));
-            if let (8.., Some(index)) = (version, error.record_index()) {
-                place.record_errors = vec![
+            if version >= 8 {
+                let named = |(index, what): (i32, String)| {
                     BatchIndexAndErrorMessage::default()
                         .with_batch_index(index)
-                        .with_batch_index_error_message(Some(text(error.to_string()))),
-                ];
+                        .with_batch_index_error_message(Some(text(what)))
+                };
+                place.record_errors = error.records().into_iter().map(named).collect();
             }
         }
     }

@@ -82,7 +82,7 @@ impl Executor {
             AppendVerdict::Duplicate { base_offset, timestamp_ms, .. } => done(base_offset, timestamp_ms),
             AppendVerdict::Append { base_offset } => {
                 let time = match (&work.walked, work.log_append_time) {
-                    (Err(error), _) => return work.answer.settle(ProduceResult::Refused(*error)),
+                    (Err(error), _) => return work.answer.settle(ProduceResult::Refused(error.clone())),
                     (Ok(_), true) => Stamp::LogAppendTime { now_ms },
                     (Ok(walked), false) => Stamp::CreateTime { max_timestamp_ms: walked.max_timestamp_ms },
                 };

@@ -133,16 +133,19 @@ fn one_bad_partition_does_not_touch_the_others_r_22() {
 }
 
 #[test]
-fn a_record_without_a_key_in_a_compacted_topic_is_named_by_its_index_r_18() {
+fn records_without_a_key_in_a_compacted_topic_are_all_named_by_their_indexes_r_18() {
     let rig = Rig::memory();
     let mut client = rig.client();
     client.create("table", 1, &[("cleanup.policy", "compact")]);
     let mut builder = pagemark_wire::records::BatchBuilder::new(THEN_MS);
     builder.push(Some(b"key"), Some(b"value"));
     builder.push(None, Some(b"value"));
+    builder.push(None, Some(b"value"));
     let answer = client.produce("table", 0, builder.finish());
     assert_eq!(answer.error_code, 87);
-    assert_eq!(answer.record_errors.iter().map(|e| e.batch_index).collect::<Vec<_>>(), [1]);
+    // With one name alone clients take all records of the batch for wrong.
+    assert_eq!(answer.record_errors.iter().map(|e| e.batch_index).collect::<Vec<_>>(), [1, 2]);
+    assert!(answer.record_errors.iter().all(|e| e.batch_index_error_message.is_some()), "Q-83");
     assert_eq!(client.produced("table", 0, batch(&["keyed"])), 0);
 }
 

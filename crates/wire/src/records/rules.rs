@@ -68,7 +68,7 @@ impl BatchRules {
 }
 
 /// Why a batch is not appended. What it displays goes to the client as the error message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
     /// Null, empty, cut short, or more than one batch.
     #[error("the data of a partition must be exactly one complete record batch")]
@@ -180,23 +180,29 @@ pub enum BatchError {
         record_count: i32,
     },
     /// A record without a key in a compacted topic.
-    #[error("record {index}: a compacted topic takes no record without a key")]
+    #[error("record {}: {NO_KEY}", first(indexes))]
     NoKey {
-        /// Which record of the batch, from 0.
-        index: i32,
+        /// Which records of the batch, from 0: the first thousand at most.
+        indexes: Vec<i32>,
     },
     /// A timestamp outside the topic's range.
-    #[error("record {index}: timestamp {timestamp_ms} is outside {earliest_ms} to {latest_ms}")]
+    #[error("record {}: timestamp {timestamp_ms} is outside {earliest_ms} to {latest_ms}", first(indexes))]
     Timestamp {
-        /// Which record of the batch, from 0.
-        index: i32,
-        /// Its timestamp.
+        /// Which records of the batch, from 0: the first thousand at most.
+        indexes: Vec<i32>,
+        /// The first one's timestamp.
         timestamp_ms: i64,
         /// The earliest that is allowed.
         earliest_ms: i64,
         /// The latest that is allowed.
         latest_ms: i64,
     },
+}
+
+const NO_KEY: &str = "a compacted topic takes no record without a key";
+
+fn first(indexes: &[i32]) -> i32 {
+    indexes.first().copied().unwrap_or_default()
 }
 
 impl BatchError {
@@ -227,14 +233,18 @@ impl BatchError {
         }
     }
 
-    /// The record that is wrong, counted from 0, where it is one: Produce 8 and later name it in recordErrors.
+    /// The records that are wrong, counted from 0, and what is wrong with each, where it is records: Produce 8 and later name
+    /// them in recordErrors.
     #[must_use]
-    pub fn record_index(&self) -> Option<i32> {
+    pub fn records(&self) -> Vec<(i32, String)> {
+        let each = |indexes: &[i32], what: String| indexes.iter().map(|index| (*index, what.clone())).collect();
         match self {
-            BatchError::Record { index, .. } | BatchError::NoKey { index } | BatchError::Timestamp { index, .. } => {
-                Some(*index)
+            BatchError::Record { index, reason } => vec![(*index, (*reason).to_owned())],
+            BatchError::NoKey { indexes } => each(indexes, NO_KEY.to_owned()),
+            BatchError::Timestamp { indexes, earliest_ms, latest_ms, .. } => {
+                each(indexes, format!("its timestamp is outside {earliest_ms} to {latest_ms}"))
             }
-            _ => None,
+            _ => Vec::new(),
         }
     }
 }

@@ -29,7 +29,8 @@ pub struct Walked {
 /// Walks the records of a batch that [`super::check_shape`] accepted.
 ///
 /// # Errors
-/// [`BatchError`] for the first thing that is wrong, with the record's index where it is a record.
+/// [`BatchError`] for the first thing that is wrong, with the record's index where it is a record; of records that are whole
+/// and break the topic's rules all are named, since a producer tells its application of each.
 pub fn walk(header: &BatchHeader, batch: &[u8], rules: &BatchRules) -> Result<Walked, BatchError> {
     walk_counted(header, batch, rules).0
 }
@@ -61,10 +62,10 @@ fn walk_records<I: Input>(header: &BatchHeader, input: &mut I, mut judge: Judge<
         if record.offset_delta != index {
             return Err(BatchError::Record { index, reason: "its offset delta is not the next" });
         }
-        judge.record(index, &record)?;
+        judge.record(index, &record);
     }
     match input.at_clean_end() {
-        Ok(true) => Ok(judge.found),
+        Ok(true) => judge.verdict(),
         Ok(false) => Err(BatchError::Trailing { record_count }),
         Err(fault) => Err(fault.at_record(record_count)),
     }
@@ -127,6 +128,11 @@ struct Judge<'a> {
     earliest_ms: i64,
     latest_ms: i64,
     found: Walked,
+    /// Records without a key that need one.
+    no_key: Vec<i32>,
+    /// Records outside the topic's range of time, and the first one's timestamp.
+    off_time: Vec<i32>,
+    off_time_ms: i64,
 }
 
 impl<'a> Judge<'a> {
@@ -137,25 +143,50 @@ impl<'a> Judge<'a> {
             earliest_ms: rules.now_ms.saturating_sub(rules.timestamp_before_max_ms),
             latest_ms: rules.now_ms.saturating_add(rules.timestamp_after_max_ms),
             found: Walked { max_timestamp_ms: NO_TIMESTAMP, max_timestamp_delta: 0 },
+            no_key: Vec::new(),
+            off_time: Vec::new(),
+            off_time_ms: 0,
         }
     }
 
-    fn record(&mut self, index: i32, record: &Seen) -> Result<(), BatchError> {
+    fn record(&mut self, index: i32, record: &Seen) {
         if self.rules.compacted && !record.has_key {
-            return Err(BatchError::NoKey { index });
+            name(&mut self.no_key, index);
         }
         let timestamp_ms = self.base_timestamp_ms.saturating_add(record.timestamp_delta);
-        let (earliest_ms, latest_ms) = (self.earliest_ms, self.latest_ms);
         if self.rules.timestamp_type == TimestampType::CreateTime
             && timestamp_ms != NO_TIMESTAMP
-            && !(earliest_ms..=latest_ms).contains(&timestamp_ms)
+            && !(self.earliest_ms..=self.latest_ms).contains(&timestamp_ms)
         {
-            return Err(BatchError::Timestamp { index, timestamp_ms, earliest_ms, latest_ms });
+            if self.off_time.is_empty() {
+                self.off_time_ms = timestamp_ms;
+            }
+            name(&mut self.off_time, index);
         }
         if index == 0 || timestamp_ms > self.found.max_timestamp_ms {
             self.found = Walked { max_timestamp_ms: timestamp_ms, max_timestamp_delta: index };
         }
-        Ok(())
+    }
+
+    /// Once all records have been seen.
+    fn verdict(self) -> Result<Walked, BatchError> {
+        let Judge { earliest_ms, latest_ms, found, no_key, off_time, off_time_ms, .. } = self;
+        match (off_time.is_empty(), no_key.is_empty()) {
+            (false, _) => {
+                Err(BatchError::Timestamp { indexes: off_time, timestamp_ms: off_time_ms, earliest_ms, latest_ms })
+            }
+            (true, false) => Err(BatchError::NoKey { indexes: no_key }),
+            (true, true) => Ok(found),
+        }
+    }
+}
+
+/// Most records of a batch that an answer names: it must not become larger than what was sent.
+const MOST_NAMED: usize = 1000;
+
+fn name(named: &mut Vec<i32>, index: i32) {
+    if named.len() < MOST_NAMED {
+        named.push(index);
     }
 }
 
