@@ -6,9 +6,7 @@ use bytes::Bytes;
 use pagemark_wire::api::Api;
 use pagemark_wire::frame::{encode_request, parse_response};
 use pagemark_wire::messages::create_topics_request::CreatableTopic;
-use pagemark_wire::messages::describe_configs_request::DescribeConfigsResource;
 use pagemark_wire::messages::fetch_request::{FetchPartition, FetchTopic};
-use pagemark_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use pagemark_wire::messages::join_group_request::JoinGroupRequestProtocol;
 use pagemark_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use pagemark_wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -16,17 +14,18 @@ use pagemark_wire::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use pagemark_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use pagemark_wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use pagemark_wire::messages::{
-    AlterConfigsRequest, ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
-    DescribeGroupsRequest, Encodable, FetchRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
-    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest,
-    StrBytes, SyncGroupRequest, TopicName, alter_configs_request, decode_response,
+    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeGroupsRequest, Encodable, FetchRequest,
+    FindCoordinatorRequest, GroupId, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+    ProduceRequest, StrBytes, SyncGroupRequest, TopicName, decode_response,
 };
 use pagemark_wire::records::BatchBuilder;
 
 use super::{converse, frames, on_a_broker};
 use crate::files;
 use crate::targets::request::frame;
+
+mod admin;
 
 const GROUP: &str = "readers";
 
@@ -37,7 +36,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         all.push(topics_and_records()); // as often as all others together would be too much; now and then is too little
         all.push(a_group());
         all.push(simple_commits());
-        all.push(configs());
+        all.push(admin::configs());
+        all.push(admin::topics());
         all.push(batches());
     }
     all.extend(files::requests().iter().map(|golden| {
@@ -186,51 +186,20 @@ fn simple_commits() -> Vec<u8> {
     session
 }
 
-/// What `ConfigResource` calls a topic and a broker.
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-
-fn configs() -> Vec<u8> {
-    let mut session = Vec::new();
-    create(&mut session);
-    describe_configs(&mut session);
-    let change = |name, operation, value| {
-        AlterableConfig::default().with_name(text(name)).with_config_operation(operation).with_value(value)
-    };
-    let changes = vec![
-        change("retention.ms", 0, Some(text("1000"))),
-        change("cleanup.policy", 2, Some(text("delete"))),
-        change("segment.bytes", 1, None),
-    ];
-    let orders = AlterConfigsResource::default().with_resource_type(TOPIC).with_resource_name(text("orders"));
-    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![orders.with_configs(changes)]);
-    ask(&mut session, Api::IncrementalAlterConfigs, 1, &request);
-    let whole = alter_configs_request::AlterableConfig::default().with_name(text("max.message.bytes"));
-    let orders = alter_configs_request::AlterConfigsResource::default().with_resource_type(TOPIC);
-    let orders = orders.with_resource_name(text("orders")).with_configs(vec![whole.with_value(Some(text("2000")))]);
-    ask(&mut session, Api::AlterConfigs, 2, &AlterConfigsRequest::default().with_resources(vec![orders]));
-    produce(&mut session, -1);
-    describe_configs(&mut session);
-    session
-}
-
-fn describe_configs(session: &mut Vec<u8>) {
-    let all = |kind, name| {
-        let resource = DescribeConfigsResource::default().with_resource_type(kind).with_resource_name(text(name));
-        resource.with_configuration_keys(None)
-    };
-    let request = DescribeConfigsRequest::default().with_resources(vec![all(TOPIC, "orders"), all(BROKER, "0")]);
-    ask(session, Api::DescribeConfigs, 4, &request.with_include_synonyms(true).with_include_documentation(true));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn good_clients_get_an_answer_to_everything_but_acks_0() {
-        let sessions =
-            [(topics_and_records(), 1), (a_group(), 0), (simple_commits(), 0), (configs(), 0), (batches(), 0)];
+        let sessions = [
+            (topics_and_records(), 1),
+            (a_group(), 0),
+            (simple_commits(), 0),
+            (admin::configs(), 0),
+            (admin::topics(), 0),
+            (batches(), 0),
+        ];
         for (session, silent) in sessions {
             let frames = frames(&session);
             let heard = on_a_broker(async |broker| converse(broker, &frames).await);
