@@ -22,8 +22,19 @@ use crate::metadata::broker_config::BrokerLayer;
 use crate::metadata::config_view::{ConfigEntry, all_brokers_entries, broker_entries, topic_entries};
 use crate::metadata::name::check_topic_name;
 
+/// So many resources are described at once; for more, no other request is kept waiting.
+const FEW: usize = 32;
+
 /// Answers from the published view.
 pub fn handle(call: Call, _out: &mut Outgoing, request: DescribeConfigsRequest) {
+    if request.resources.len() <= FEW {
+        answer(call, &request);
+    } else {
+        tokio::task::spawn_blocking(move || answer(call, &request));
+    }
+}
+
+fn answer(call: Call, request: &DescribeConfigsRequest) {
     let show = Show {
         version: call.version,
         synonyms: request.include_synonyms,

@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use crate::executor::Executors;
 use crate::host::Host;
 use crate::metadata::broker_config::BrokerConfigs;
-use crate::metadata::name::{check_topic_name, collision_key};
+use crate::metadata::name::check_topic_name;
 use crate::metadata::record::{TOPIC_PREFIX, TopicRecord, topic_key};
 use crate::metadata::registry::{Topic, TopicRegistry, TopicsView};
 use crate::metadata::topic_config::{TopicConfig, shown};
@@ -94,9 +94,7 @@ impl TopicAdmin {
         if view.by_name(&new.name).is_some() {
             return Err((ErrorCode::TopicAlreadyExists, format!("topic '{}' already exists", new.name)));
         }
-        let colliding = collision_key(&new.name);
-        let may_collide = colliding.contains('_'); // only names with '.' or '_' can
-        if let Some(other) = view.iter().find(|t| may_collide && collision_key(&t.name) == colliding) {
+        if let Some(other) = view.colliding(&new.name) {
             let why = format!("topic '{}' collides with '{}': they differ only in '.' and '_'", new.name, other.name);
             return Err((ErrorCode::InvalidTopicException, why));
         }

@@ -9,6 +9,7 @@ use std::sync::{Arc, RwLock};
 use pagemark_wire::types::{PartitionIndex, TopicId};
 
 use crate::metadata::OFFSETS_TOPIC;
+use crate::metadata::name::collision_key;
 use crate::metadata::record::TopicRecord;
 use crate::metadata::topic_config::TopicConfig;
 use crate::partitions::Partition;
@@ -50,6 +51,8 @@ impl Topic {
 #[derive(Debug, Default, Clone)]
 pub struct TopicsView {
     by_name: BTreeMap<String, Arc<Topic>>,
+    /// By the name with '.' and '_' made equal; no two topics share one (P-25).
+    by_collision_key: HashMap<String, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
 }
 
@@ -66,6 +69,12 @@ impl TopicsView {
         self.by_id.get(&id)
     }
 
+    /// The topic whose name differs from this one only in '.' and '_', or not at all (P-25).
+    #[must_use]
+    pub fn colliding(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.by_collision_key.get(&collision_key(name))
+    }
+
     /// All topics by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Topic>> {
         self.by_name.values()
@@ -75,6 +84,7 @@ impl TopicsView {
     pub fn insert(&mut self, topic: Topic) {
         let topic = Arc::new(topic);
         self.by_id.insert(topic.id(), Arc::clone(&topic));
+        self.by_collision_key.insert(collision_key(&topic.name), Arc::clone(&topic));
         self.by_name.insert(topic.name.clone(), topic);
     }
 
@@ -82,6 +92,7 @@ impl TopicsView {
     pub fn remove(&mut self, id: TopicId) {
         if let Some(topic) = self.by_id.remove(&id) {
             self.by_name.remove(&topic.name);
+            self.by_collision_key.remove(&collision_key(&topic.name));
         }
     }
 }

@@ -78,16 +78,21 @@ fn what_cannot_change_while_it_runs_is_refused_with_what_to_do_p_28e() {
             ("log.cleaner.threads", "2", "leave it out"),
             ("no.such.setting", "2", "Unknown"),
             ("message.max.bytes", "-2", "whole number"),
+            ("max.connections", " 0 ", "undo"),
             ("log.message.timestamp.type", "Yesterday", "LogAppendTime"),
         ] {
-            let good = ("max.connections", SET, Some("50"));
+            let good = ("producer.id.expiration.ms", SET, Some("50"));
             let (code, message) = client.alter(vec![steps(BROKER, layer, &[good, (name, SET, Some(value))])]).remove(0);
             assert!(code == 42 && message.contains(why), "{name}: {code} {message}");
             let whole = client.ask(2, &whole_request(BROKER, layer, &[(name, Some(value))])).responses.remove(0);
             assert_eq!(whole.error_code, 42, "{name}");
         }
     }
-    assert_eq!(client.value(BROKER, "0", "max.connections").1, 5, "the good ones of the same request neither");
+    assert_eq!(
+        client.value(BROKER, "0", "producer.id.expiration.ms").1,
+        5,
+        "the good ones of the same request neither"
+    );
     assert_eq!(client.alter_one(BROKER, "0", &[("node.id", APPEND, Some("2"))]), 40);
     let policy = [("log.cleanup.policy", APPEND, Some("compact"))];
     assert_eq!(client.alter_one(BROKER, "0", &policy), 0);

@@ -54,7 +54,10 @@ pub fn check_together(configs: &BTreeMap<String, String>) -> Result<(), String> 
 /// What to say of a name that nobody knows.
 #[must_use]
 pub fn unknown_name(name: &str) -> String {
-    match settings::nearest(&shown(name), TOPIC_CONFIGS.iter().map(|spec| spec.name)) {
+    // A request may bring such names by the thousand: only those are compared that may be meant.
+    const MOST_TYPED_WRONG: usize = 3;
+    let similar = TOPIC_CONFIGS.iter().filter(|spec| spec.name.len().abs_diff(name.len()) <= MOST_TYPED_WRONG);
+    match settings::nearest(&shown(name), similar.map(|spec| spec.name)) {
         Some(near) => format!("Unknown topic config name: {}; did you mean {near}?", shown(name)),
         None => format!("Unknown topic config name: {}", shown(name)),
     }
