@@ -26,6 +26,10 @@ pub(crate) enum To {
 pub(crate) enum Lane {
     /// Requests that are answered at once.
     Control,
+    /// Fetches, which wait for data.
+    Fetch,
+    /// Joins and syncs, which wait for other members.
+    Join,
     /// Produces, which wait for disks.
     Produce,
 }

@@ -4,9 +4,13 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use pagemark_client::*;
 use pagemark_wire::api::Api;
-use support::{Proxy, Rig, run};
+use support::{Proxy, Rig, numbers, receive, run};
 
 #[test]
 fn topics_are_created_described_listed_and_deleted() {
@@ -74,7 +78,7 @@ fn a_record_that_cannot_be_written_says_what_to_do() {
         assert!(matches!(huge, Err(ProduceError::TooLarge { .. })));
         let nowhere = producer.send(record().partition(7)).await;
         assert!(matches!(nowhere, Err(ProduceError::Refused { code: Code::UNKNOWN_TOPIC_OR_PARTITION, .. })));
-        let impatient = Producer::builder(&rig.bootstrap).max_block(std::time::Duration::from_millis(200));
+        let impatient = Producer::builder(&rig.bootstrap).max_block(Duration::from_millis(200));
         let impatient = impatient.build().expect("legal settings");
         let unknown = impatient.send(ProducerRecord::to("there-is-no-such-topic")).await;
         assert!(matches!(unknown, Err(ProduceError::Refused { code: Code::UNKNOWN_TOPIC_OR_PARTITION, .. })));
@@ -101,5 +105,396 @@ fn offsets_are_found_at_both_ends_and_by_time() {
         assert_eq!(offset(1, OffsetSpec::Latest).await, Some(5));
         assert_eq!(offset(0, OffsetSpec::Timestamp(1_700_000_000_001)).await, Some(1));
         assert_eq!(offset(0, OffsetSpec::Timestamp(1_700_000_000_003)).await, None);
+    });
+}
+
+#[test]
+fn records_arrive_as_they_were_sent_in_every_codec_q_52() {
+    run(async {
+        let rig = Rig::start("codecs").await;
+        let topic = rig.topic(1).await;
+        let codecs = [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+        for codec in codecs {
+            let producer = Producer::builder(&rig.bootstrap).compression(codec).build().expect("legal settings");
+            let record = ProducerRecord::to(topic).key("key").timestamp_ms(1_700_000_000_000);
+            let full = record.clone().value(codec.name().repeat(10_000)).header("h", "1").header("h", "");
+            let first = producer.send(full).await.expect("taken in");
+            let tombstone = producer.send(record).await.expect("taken in");
+            producer.flush().await;
+            first.await.expect("written");
+            tombstone.await.expect("written");
+        }
+        let mut consumer = rig.manual();
+        let records = receive(&mut consumer, 10).await;
+        for (pair, codec) in records.chunks(2).zip(codecs) {
+            let [full, tombstone] = pair else { panic!("{pair:?}") };
+            assert_eq!(full.value.as_deref(), Some(codec.name().repeat(10_000).as_bytes()));
+            let headers: Vec<_> = full.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+            assert_eq!(headers, [("h", Some(&b"1"[..])), ("h", Some(&b""[..]))]);
+            assert_eq!((tombstone.value.as_deref(), tombstone.key()), (None, &b"key"[..]));
+            assert_eq!((full.timestamp_ms, full.topic()), (1_700_000_000_000, topic));
+        }
+        assert_eq!(records.iter().map(|record| record.offset).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+        consumer.close().await;
+    });
+}
+
+/// The story: records 0 to 3 are processed and committed, then the consumer is gone; the next one begins at 4 (E-1).
+#[test]
+fn after_a_crash_reading_goes_on_exactly_at_the_committed_offset() {
+    run(async {
+        let rig = Rig::start("crash").await;
+        rig.topic(1).await;
+        rig.fill(0, 0..10).await;
+        let mut consumer = rig.manual();
+        let records = receive(&mut consumer, 6).await;
+        consumer.store_offset(&records[3]).expect("assigned");
+        consumer.commit_sync().await.expect("committed");
+        consumer.store_offset(&records[5]).expect("assigned"); // processed, and never committed
+        drop(consumer);
+        assert_eq!(rig.committed(0).await, Some(4));
+        let mut next = rig.manual();
+        assert_eq!(numbers(&receive(&mut next, 6).await), [4, 5, 6, 7, 8, 9]);
+        let committed = next.committed(&[rig.partition(0)]).await.expect("an answer");
+        assert_eq!(committed[&rig.partition(0)].offset, 4);
+        assert_eq!(next.position(&rig.partition(0)), Ok(Some(10)));
+        next.close().await;
+    });
+}
+
+#[test]
+fn auto_commit_commits_what_was_processed_and_nothing_that_was_only_received() {
+    run(async {
+        let rig = Rig::start("auto").await;
+        rig.topic(1).await;
+        rig.fill(0, 0..10).await;
+        let interval = Duration::from_millis(50);
+        let mut auto = rig.subscribed(rig.consumer().auto_commit_interval(interval));
+        let records = receive(&mut auto, 8).await;
+        auto.store_offset(&records[2]).expect("assigned");
+        while rig.committed(0).await != Some(3) {
+            tokio::task::yield_now().await;
+        }
+        auto.store_offset(&records[4]).expect("assigned");
+        auto.close().await; // commits what was stored since
+        assert_eq!(rig.committed(0).await, Some(5));
+
+        let mut manual = rig.manual();
+        let records = receive(&mut manual, 3).await;
+        assert_eq!(numbers(&records), [5, 6, 7]);
+        manual.store_offset(&records[2]).expect("assigned");
+        manual.close().await; // commits nothing by itself
+        assert_eq!(rig.committed(0).await, Some(5));
+    });
+}
+
+/// What was heard, and of which partitions.
+type Event = (&'static str, BTreeSet<i32>);
+
+/// Notes what a listener hears.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<Event>>>);
+
+impl Heard {
+    fn note(&self, what: &'static str, partitions: &PartitionSet) {
+        let partitions = partitions.iter().map(|partition| partition.partition).collect();
+        self.0.lock().expect("no panic").push((what, partitions));
+    }
+
+    fn all(&self) -> Vec<Event> {
+        self.0.lock().expect("no panic").clone()
+    }
+}
+
+impl RebalanceListener for Heard {
+    async fn on_assigned(&mut self, _: &Rebalance, partitions: &PartitionSet) {
+        self.note("assigned", partitions);
+    }
+
+    async fn on_revoked(&mut self, rebalance: &Rebalance, partitions: &PartitionSet) {
+        rebalance.commit_sync().await.expect("a commit is accepted before partitions are given up");
+        self.note("revoked", partitions);
+    }
+
+    async fn on_lost(&mut self, partitions: &PartitionSet) {
+        self.note("lost", partitions);
+    }
+}
+
+/// Polls all consumers in turn until it is so.
+async fn poll_until(consumers: &mut [&mut Consumer], mut is_so: impl FnMut(&[&mut Consumer], Vec<Record>) -> bool) {
+    loop {
+        let mut records = Vec::new();
+        for consumer in consumers.iter_mut() {
+            records.extend(consumer.poll(Duration::from_millis(20)).await.expect("no error"));
+        }
+        if is_so(consumers, records) {
+            return;
+        }
+    }
+}
+
+fn shares(consumers: &[&mut Consumer]) -> Vec<usize> {
+    consumers.iter().map(|consumer| consumer.assignment().len()).collect()
+}
+
+#[test]
+fn a_second_member_takes_half_and_the_first_keeps_the_rest_without_a_pause() {
+    run(async {
+        let rig = Rig::start("cooperative").await;
+        rig.topic(4).await;
+        let (heard_a, heard_b) = (Heard::default(), Heard::default());
+        let listening = |heard: &Heard| rig.consumer().enable_auto_commit(false).rebalance_listener(heard.clone());
+        let mut a = rig.subscribed(listening(&heard_a));
+        poll_until(&mut [&mut a], |c, _| shares(c) == [4]).await;
+        for partition in 0..4 {
+            rig.fill(partition, 0..5).await;
+        }
+        let first = receive(&mut a, 20).await;
+        first.iter().for_each(|record| a.store_offset(record).expect("assigned")); // committed by the listener
+        let mut b = rig.subscribed(listening(&heard_b));
+        poll_until(&mut [&mut a, &mut b], |c, _| shares(c) == [2, 2]).await;
+        let revoked = match &heard_a.all()[..] {
+            [("assigned", all), ("revoked", revoked)] if all.len() == 4 && revoked.len() == 2 => revoked.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(heard_b.all().last(), Some(&("assigned", revoked.clone())));
+        for partition in 0..4 {
+            rig.fill(partition, 5..8).await;
+        }
+        let mut seen = Vec::new();
+        poll_until(&mut [&mut a, &mut b], |_, records| {
+            seen.extend(records.iter().map(|r| (r.partition.partition, numbers(std::slice::from_ref(r))[0])));
+            seen.len() >= 12
+        })
+        .await;
+        seen.sort_unstable();
+        let expected: Vec<_> = (0..4).flat_map(|partition| (5..8).map(move |n| (partition, n))).collect();
+        assert_eq!(seen, expected, "nothing again, nothing lost");
+
+        // A record of a partition that went is not this consumer's to commit.
+        let gone = first.iter().find(|record| revoked.contains(&record.partition.partition)).expect("there is one");
+        assert_eq!(a.store_offset(gone), Err(NotAssigned(gone.partition.clone())));
+        let explicit = a.commit_sync_offsets([(gone.partition.clone(), 1.into())]).await;
+        assert_eq!(explicit, Err(CommitError::Lost(gone.partition.clone())));
+
+        b.close().await; // leaves: the first gets everything back, and at once
+        poll_until(&mut [&mut a], |c, _| shares(c) == [4]).await;
+        assert!(heard_b.all().iter().all(|(what, _)| *what != "lost"));
+        a.close().await;
+    });
+}
+
+#[test]
+fn with_range_everything_is_given_up_and_shared_anew_and_a_crashed_members_share_goes_over() {
+    run(async {
+        let rig = Rig::start("range").await;
+        rig.topic(4).await;
+        let heard = Heard::default();
+        let range = || rig.consumer().enable_auto_commit(false).partition_assignment_strategy([Assignor::Range]);
+        let mut a = rig.subscribed(range().rebalance_listener(heard.clone()));
+        poll_until(&mut [&mut a], |c, _| shares(c) == [4]).await;
+        let mut b = rig.subscribed(range());
+        poll_until(&mut [&mut a, &mut b], |c, _| shares(c) == [2, 2]).await;
+        let heard_so_far: Vec<_> = heard.all().iter().map(|(what, all)| (*what, all.len())).collect();
+        assert_eq!(heard_so_far, [("assigned", 4), ("revoked", 4), ("assigned", 2)]);
+        for partition in 0..4 {
+            rig.fill(partition, 0..3).await;
+        }
+        // b crashes with two of its records processed and committed.
+        let records = receive(&mut b, 2).await;
+        records.iter().for_each(|record| b.store_offset(record).expect("assigned"));
+        b.commit_sync().await.expect("committed");
+        drop(b);
+        let mut seen = BTreeSet::new();
+        poll_until(&mut [&mut a], |_, records| {
+            seen.extend(records.iter().map(|record| (record.partition.clone(), record.offset)));
+            seen.len() >= 10
+        })
+        .await;
+        let again = records.iter().filter(|r| seen.contains(&(r.partition.clone(), r.offset))).count();
+        assert_eq!((seen.len(), again), (10, 0), "the survivor has the rest, and nothing that was committed");
+        a.close().await;
+    });
+}
+
+#[test]
+fn a_static_member_that_restarts_gets_its_partitions_back_and_nobody_else_notices() {
+    run(async {
+        let rig = Rig::start("static").await;
+        rig.topic(4).await;
+        let builder = |id: &str| rig.consumer().group_instance_id(id);
+        let heard = Heard::default();
+        let mut a = rig.subscribed(builder("a"));
+        poll_until(&mut [&mut a], |c, _| shares(c) == [4]).await;
+        let mut b = rig.subscribed(builder("b").rebalance_listener(heard.clone()));
+        poll_until(&mut [&mut a, &mut b], |c, _| shares(c) == [2, 2]).await;
+        let (before, events) = (a.assignment(), heard.all());
+        a.close().await; // does not leave
+        let mut again = rig.subscribed(builder("a"));
+        poll_until(&mut [&mut again, &mut b], |c, _| shares(c)[0] > 0).await;
+        assert_eq!(again.assignment(), before);
+        assert_eq!(heard.all(), events, "nobody else notices");
+
+        // Another one under the same name ends the first (G-32).
+        let mut third = rig.subscribed(builder("a"));
+        let fenced = loop {
+            third.poll(Duration::from_millis(20)).await.expect("no error");
+            if let Err(error) = again.poll(Duration::from_millis(20)).await {
+                break error;
+            }
+        };
+        assert_eq!(fenced, ConsumerError::Fenced);
+        third.close().await;
+        b.close().await;
+    });
+}
+
+#[test]
+fn where_nothing_is_committed_the_policy_decides_e_12() {
+    run(async {
+        let rig = Rig::start("reset").await;
+        let topic = rig.topic(1).await;
+        let producer = rig.producer();
+        let hour = 3_600_000;
+        for (n, age) in [3 * hour, hour / 2, 0].into_iter().enumerate() {
+            let sent = ProducerRecord::to(topic).value(n.to_string()).timestamp_ms(now_ms() - age);
+            producer.send(sent).await.expect("taken in").await.expect("written");
+        }
+        let partition = rig.partition(0);
+        let with = |policy| {
+            let builder = Consumer::builder(&rig.bootstrap).auto_offset_reset(policy);
+            let mut consumer = builder.build().expect("legal settings");
+            consumer.assign([partition.clone()]).expect("not subscribed");
+            consumer
+        };
+        assert_eq!(receive(&mut with(AutoOffsetReset::Earliest), 1).await[0].offset, 0);
+        let hours = |n: u64| AutoOffsetReset::ByDuration(Duration::from_secs(n * 3600));
+        assert_eq!(receive(&mut with(hours(1)), 1).await[0].offset, 1);
+        assert_eq!(receive(&mut with(hours(100)), 1).await[0].offset, 0);
+        for policy in [AutoOffsetReset::Latest, AutoOffsetReset::ByDuration(Duration::ZERO)] {
+            let mut consumer = with(policy);
+            while consumer.position(&partition) != Ok(Some(3)) {
+                assert_eq!(consumer.poll(Duration::from_millis(10)).await, Ok(Vec::new()), "{policy:?}");
+            }
+        }
+        // None: an error, until the application seeks.
+        let mut none = rig.subscribed(rig.consumer().auto_offset_reset(AutoOffsetReset::None));
+        assert_eq!(none.recv().await, Err(ConsumerError::NoOffset { partition: partition.clone() }));
+        none.seek(&partition, 1).expect("assigned");
+        assert_eq!(numbers(&receive(&mut none, 2).await), [1, 2]);
+        none.seek_to_beginning(&partition).expect("assigned");
+        assert_eq!(numbers(&receive(&mut none, 1).await), [0]);
+        none.close().await;
+    });
+}
+
+#[allow(clippy::disallowed_methods, reason = "records with a history")]
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    since.as_millis() as i64
+}
+
+#[test]
+fn an_offset_outside_the_log_is_reset_by_the_policy_or_told_e_14() {
+    run(async {
+        let rig = Rig::start("range-of-log").await;
+        rig.topic(1).await;
+        rig.fill(0, 0..3).await;
+        let partition = rig.partition(0);
+        let mut earliest = rig.subscribed(rig.consumer());
+        receive(&mut earliest, 3).await;
+        earliest.seek(&partition, 1_000).expect("assigned");
+        assert_eq!(numbers(&receive(&mut earliest, 1).await), [0]);
+        earliest.close().await;
+        rig.admin.alter_group_offsets(rig.name(), [(partition.clone(), 77.into())]).await.expect("nobody is there");
+        let mut none = rig.subscribed(rig.consumer().auto_offset_reset(AutoOffsetReset::None));
+        assert_eq!(none.recv().await, Err(ConsumerError::OutOfRange { partition, offset: 77 }));
+        none.close().await;
+    });
+}
+
+#[test]
+fn commits_keep_their_order_also_when_answers_are_lost_o_20() {
+    run(async {
+        let rig = Rig::start("commits").await;
+        rig.topic(1).await;
+        rig.fill(0, 0..60).await;
+        let proxy = Proxy::to(&rig.bootstrap).await;
+        let builder = Consumer::builder(&proxy.bootstrap)
+            .group_id(rig.name())
+            .enable_auto_commit(false)
+            .auto_offset_reset(AutoOffsetReset::Earliest);
+        let mut consumer = rig.subscribed(builder);
+        let records = receive(&mut consumer, 60).await;
+        proxy.lose_answers(Api::OffsetCommit, 2);
+        let mut handles = Vec::new();
+        for record in &records {
+            consumer.store_offset(record).expect("assigned");
+            handles.push(consumer.commit_async());
+            tokio::task::yield_now().await;
+        }
+        let back = [(rig.partition(0), OffsetAndMetadata::from(7))];
+        handles.push(consumer.commit_async_offsets(back).expect("assigned"));
+        let last = handles.pop().expect("there is one");
+        last.await.expect("committed");
+        assert_eq!(rig.committed(0).await, Some(7), "the last commit counts, though it is the lowest");
+        for handle in handles {
+            handle.await.expect("committed before the last one was");
+        }
+        assert_eq!(proxy.lost(), 2);
+        consumer.close().await;
+    });
+}
+
+#[test]
+fn nothing_is_lost_when_a_poll_is_dropped_or_a_partition_pauses() {
+    run(async {
+        let rig = Rig::start("dropped").await;
+        rig.topic(2).await;
+        rig.fill(0, 0..100).await;
+        rig.fill(1, 0..1).await;
+        let mut consumer = rig.subscribed(rig.consumer().max_poll_records(7));
+        receive(&mut consumer, 1).await;
+        consumer.seek(&rig.partition(0), 0).expect("assigned");
+        consumer.pause([&rig.partition(1)]).expect("assigned");
+        let mut seen = Vec::new();
+        while seen.len() < 100 {
+            let polled = tokio::time::timeout(Duration::from_micros(50), consumer.poll(Duration::from_secs(1))).await;
+            seen.extend(polled.unwrap_or(Ok(Vec::new())).expect("no error"));
+        }
+        assert!(seen.iter().all(|record| record.partition == rig.partition(0)));
+        assert_eq!(numbers(&seen), (0..100).collect::<Vec<_>>());
+        consumer.seek(&rig.partition(1), 0).expect("assigned");
+        consumer.resume([&rig.partition(1)]).expect("assigned");
+        assert_eq!(receive(&mut consumer, 1).await[0].partition, rig.partition(1));
+        consumer.close().await;
+    });
+}
+
+#[test]
+fn groups_are_listed_described_and_altered_only_when_nobody_is_there() {
+    run(async {
+        let rig = Rig::start("groups").await;
+        rig.topic(2).await;
+        let (admin, group) = (&rig.admin, rig.name());
+        let missing = admin.describe_group(group).await.expect_err("not there yet");
+        assert_eq!(missing.code(), Some(Code::GROUP_ID_NOT_FOUND));
+        let mut consumer = rig.subscribed(rig.consumer().client_id("reader"));
+        poll_until(&mut [&mut consumer], |c, _| shares(c) == [2]).await;
+        let described = admin.describe_group(group).await.expect("there");
+        assert_eq!((described.state.as_str(), described.assignor.as_str()), ("Stable", "cooperative-sticky"));
+        let [member] = &described.members[..] else { panic!("{described:?}") };
+        assert_eq!((member.client_id.as_str(), &member.assignment), ("reader", &consumer.assignment()));
+        let listed = admin.list_groups().await.expect("a list");
+        assert!(listed.iter().any(|listing| listing.group_id == group && listing.protocol_type == "consumer"));
+        let offsets =
+            || [(rig.partition(0), OffsetAndMetadata { offset: 5, leader_epoch: None, metadata: "m".to_owned() })];
+        let refused = admin.alter_group_offsets(group, offsets()).await.expect_err("a member is there");
+        assert_eq!(refused.code(), Some(Code::UNKNOWN_MEMBER_ID)); // O-11
+        consumer.close().await;
+        admin.alter_group_offsets(group, offsets()).await.expect("nobody is there");
+        let found = admin.list_group_offsets(group).await.expect("an answer");
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), offsets());
     });
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use pagemark_broker::host::RealHost;
 use pagemark_broker::server::Server;
 use pagemark_broker::settings::{Settings, SettingsSources};
-use pagemark_client::{Admin, NewTopic, Producer, ProducerRecord, TopicPartition};
+use pagemark_client::{
+    Admin, AutoOffsetReset, Consumer, ConsumerBuilder, NewTopic, Producer, ProducerRecord, Record, TopicPartition,
+};
 use pagemark_storage::memory::MemoryEngine;
 use pagemark_wire::api::Api;
 use pagemark_wire::frame;
@@ -63,6 +65,33 @@ impl Rig {
         Producer::builder(&self.bootstrap).build().expect("legal settings")
     }
 
+    /// A consumer of this test's group, from the beginning, with the shortest session that Kafka allows.
+    pub fn consumer(&self) -> ConsumerBuilder {
+        Consumer::builder(&self.bootstrap)
+            .group_id(&self.name)
+            .auto_offset_reset(AutoOffsetReset::Earliest)
+            .session_timeout(Duration::from_secs(6))
+            .heartbeat_interval(Duration::from_millis(200))
+    }
+
+    /// The same, manual commits, subscribed to this test's topic.
+    pub fn manual(&self) -> Consumer {
+        self.subscribed(self.consumer().enable_auto_commit(false))
+    }
+
+    /// Subscribes to this test's topic.
+    pub fn subscribed(&self, builder: ConsumerBuilder) -> Consumer {
+        let mut consumer = builder.build().expect("legal settings");
+        consumer.subscribe([&self.name]).expect("it has a group");
+        consumer
+    }
+
+    /// What the group has committed for a partition of this test's topic.
+    pub async fn committed(&self, partition: i32) -> Option<i64> {
+        let all = self.admin.list_group_offsets(&self.name).await.expect("an answer");
+        all.get(&self.partition(partition)).map(|committed| committed.offset)
+    }
+
     /// Writes `range` as values into a partition, each at the offset of its number if it began at 0.
     pub async fn fill(&self, partition: i32, range: std::ops::Range<i64>) {
         let producer = self.producer();
@@ -76,6 +105,21 @@ impl Rig {
             delivery.await.expect("written");
         }
     }
+}
+
+/// Receives this many records.
+pub async fn receive(consumer: &mut Consumer, count: usize) -> Vec<Record> {
+    let mut records = Vec::new();
+    while records.len() < count {
+        records.push(consumer.recv().await.expect("a record"));
+    }
+    records
+}
+
+/// Values as the numbers that [`Rig::fill`] made of them.
+pub fn numbers(records: &[Record]) -> Vec<i64> {
+    let number = |record: &Record| String::from_utf8_lossy(record.value()).parse().expect("a number");
+    records.iter().map(number).collect()
 }
 
 /// Runs a test with a bound on its time.

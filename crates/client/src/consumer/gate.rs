@@ -1,0 +1,70 @@
+//! The gate between a group and its application, and how long the group waits at it.
+//!
+//! Partitions move only while the application asks for records. Deliberately not here: moving them.
+
+use tokio::time::Instant;
+
+use super::membership::Membership;
+use super::state::Gate;
+
+impl Membership {
+    pub(super) fn stalls_at(&self) -> Instant {
+        let state = self.shared.lock();
+        let from = if state.is_polling { Instant::now() } else { state.last_poll };
+        from + self.settings.max_poll_interval
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalls_at() <= Instant::now()
+    }
+
+    /// Waits until nothing is to be committed any more; each commit has its own time limit.
+    pub(super) async fn drain_commits(&self) {
+        self.shared.commits.notify_one();
+        while !self.shared.lock().queue.is_empty() {
+            self.shared.drained.notified().await;
+        }
+    }
+
+    /// Waits until the application asks for records; false if it does not come in time.
+    pub(super) async fn pass_gate(&self) -> bool {
+        {
+            let mut state = self.shared.lock();
+            state.gate = if state.is_polling { Gate::Passed } else { Gate::Wanted };
+        }
+        self.shared.app.notify_one();
+        loop {
+            {
+                let state = self.shared.lock();
+                if state.gate == Gate::Passed || state.is_closing {
+                    return true;
+                }
+                if state.is_lost {
+                    return false;
+                }
+            }
+            if self.is_stalled() {
+                return false;
+            }
+            tokio::select! {
+                () = self.shared.group.notified() => {}
+                () = tokio::time::sleep_until(self.stalls_at()) => {}
+            }
+        }
+    }
+
+    pub(super) fn shut_gate(&self) {
+        self.shared.lock().gate = Gate::Shut;
+        self.shared.app.notify_one();
+    }
+
+    pub(super) async fn closing(&self) {
+        while !self.shared.lock().is_closing {
+            self.shared.group.notified().await;
+        }
+    }
+
+    pub(super) async fn sleep_unless_closing(&self, until: Instant) {
+        tokio::select! { () = tokio::time::sleep_until(until) => {}, () = self.closing() => {} }
+    }
+}

@@ -1,0 +1,266 @@
+//! What a consumer's tasks and its handle share: which partitions it has, where it is in each, what waits to be read.
+//!
+//! One lock, never held while anything waits. Deliberately not here: sockets, and the group's protocol.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::AutoOffsetReset;
+use super::commit_queue::{CommitQueue, Offsets};
+use super::committer::Ticket;
+use super::error::{ConsumerError, NotAssigned};
+use super::record::{Fetched, Record};
+use crate::offsets::{Committer, OffsetAndMetadata};
+use crate::partition::TopicPartition;
+
+/// Everything shared.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// For the handle: records came, or the gate moved.
+    pub(super) app: Notify,
+    /// For the fetcher: positions, pauses or room changed.
+    pub(super) fetcher: Notify,
+    /// For the group: subscription, gate, heartbeat or end.
+    pub(super) group: Notify,
+    /// For the committer: something is to be committed.
+    pub(super) commits: Notify,
+    /// For the group: the committer has nothing left to do.
+    pub(super) drained: Notify,
+}
+
+/// The state behind the lock.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) partitions: BTreeMap<TopicPartition, Assigned>,
+    next_incarnation: u64,
+    pub(super) subscription: BTreeSet<String>,
+    pub(super) queue: CommitQueue<Commit, Ticket>,
+    /// Who this consumer is in its group.
+    pub(super) member: Committer,
+    /// The group is to be joined again.
+    pub(super) rejoin: bool,
+    /// The group does not know this member any more.
+    pub(super) is_lost: bool,
+    pub(super) is_closing: bool,
+    pub(super) gate: Gate,
+    pub(super) is_polling: bool,
+    pub(super) last_poll: Instant,
+    /// When the coordinator last said that this member is alive.
+    pub(super) last_heard: Instant,
+    pub(super) fatal: Option<ConsumerError>,
+    /// The partition that was read last, so that all get their turn.
+    turn: Option<TopicPartition>,
+}
+
+/// Between the group and the application: partitions move only while the application is asking for records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Records flow.
+    Shut,
+    /// The group wants to move partitions: no more records until it has.
+    Wanted,
+    /// The application has come to ask; the group moves partitions.
+    Passed,
+}
+
+/// An offset to commit, of a partition as it was assigned at the time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Commit {
+    pub(super) offset: OffsetAndMetadata,
+    pub(super) incarnation: u64,
+}
+
+/// Where reading goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Position {
+    /// The rebalance listener may still say.
+    Undecided,
+    /// Where the group left off.
+    Committed,
+    /// Where the policy says.
+    Reset(AutoOffsetReset),
+    /// At this offset, which is the next to be fetched.
+    At(i64),
+    /// Nowhere, until the application seeks.
+    Failed(ConsumerError),
+}
+
+/// A partition that this consumer has.
+#[derive(Debug)]
+pub(super) struct Assigned {
+    /// Told apart from the same partition at another time.
+    pub(super) incarnation: u64,
+    pub(super) position: Position,
+    /// Goes up with every seek; what was fetched before it is thrown away.
+    pub(super) seeks: u64,
+    /// The next offset that the application gets.
+    pub(super) next: Option<i64>,
+    pub(super) is_paused: bool,
+    fetched: VecDeque<Fetched>,
+    records: VecDeque<Record>,
+    pub(super) buffered_bytes: usize,
+    /// What the application has processed, as it is to be committed.
+    pub(super) stored: Option<OffsetAndMetadata>,
+    pub(super) committed: Option<i64>,
+}
+
+impl Assigned {
+    /// Reads on at another place.
+    pub(super) fn go_to(&mut self, position: Position) {
+        self.seeks += 1;
+        self.next = if let Position::At(offset) = position { Some(offset) } else { None };
+        self.position = position;
+        self.fetched.clear();
+        self.records.clear();
+        self.buffered_bytes = 0;
+    }
+
+    /// Takes in what was fetched.
+    pub(super) fn take_in(&mut self, fetched: Fetched, next: i64) {
+        self.buffered_bytes += fetched.bytes();
+        self.fetched.push_back(fetched);
+        self.position = Position::At(next);
+    }
+
+    /// The next record for the application.
+    fn pop(&mut self, partition: &TopicPartition) -> Result<Option<Record>, ConsumerError> {
+        loop {
+            if let Some(record) = self.records.pop_front() {
+                self.next = Some(record.offset + 1);
+                return Ok(Some(record));
+            }
+            let Some(fetched) = self.fetched.pop_front() else { return Ok(None) };
+            self.buffered_bytes = self.buffered_bytes.saturating_sub(fetched.bytes());
+            let from = self.next.unwrap_or(0);
+            match fetched.records(partition, from, self.incarnation) {
+                Ok((records, next)) => {
+                    self.records = records;
+                    if self.records.is_empty() {
+                        self.next = Some(next.max(from)); // markers, or holes of compaction (E-16, E-17)
+                    }
+                }
+                Err(why) => {
+                    let error = ConsumerError::Damaged { partition: partition.clone(), offset: from, why };
+                    self.go_to(Position::Failed(error.clone()));
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(member: Committer) -> Arc<Shared> {
+        let state = State {
+            partitions: BTreeMap::new(),
+            next_incarnation: 0,
+            subscription: BTreeSet::new(),
+            queue: CommitQueue::new(),
+            member,
+            rejoin: false,
+            is_lost: false,
+            is_closing: false,
+            gate: Gate::Shut,
+            is_polling: false,
+            last_poll: Instant::now(),
+            last_heard: Instant::now(),
+            fatal: None,
+            turn: None,
+        };
+        let (app, fetcher, group) = (Notify::new(), Notify::new(), Notify::new());
+        let (commits, drained) = (Notify::new(), Notify::new());
+        Arc::new(Shared { state: Mutex::new(state), app, fetcher, group, commits, drained })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The consumer cannot go on.
+    pub(super) fn fail(&self, error: ConsumerError) {
+        self.lock().fatal.get_or_insert(error);
+        self.app.notify_one();
+    }
+}
+
+impl State {
+    /// Takes partitions on; those it has stay as they are.
+    pub(super) fn assign(&mut self, partitions: impl IntoIterator<Item = TopicPartition>, position: &Position) {
+        for partition in partitions {
+            self.next_incarnation += 1;
+            let incarnation = self.next_incarnation;
+            self.partitions.entry(partition).or_insert_with(|| Assigned {
+                incarnation,
+                position: position.clone(),
+                seeks: 0,
+                next: None,
+                is_paused: false,
+                fetched: VecDeque::new(),
+                records: VecDeque::new(),
+                buffered_bytes: 0,
+                stored: None,
+                committed: None,
+            });
+        }
+    }
+
+    pub(super) fn assignment(&self) -> BTreeSet<TopicPartition> {
+        self.partitions.keys().cloned().collect()
+    }
+
+    pub(super) fn get(&mut self, partition: &TopicPartition) -> Result<&mut Assigned, NotAssigned> {
+        self.partitions.get_mut(partition).ok_or_else(|| NotAssigned(partition.clone()))
+    }
+
+    /// Up to `max` records, from one partition after the other.
+    pub(super) fn take(&mut self, max: usize) -> Result<Vec<Record>, ConsumerError> {
+        if let Some(error) = &self.fatal {
+            return Err(error.clone());
+        }
+        let mut taken = Vec::new();
+        let after = self.turn.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut order: Vec<_> = self.partitions.range((after, Bound::Unbounded)).map(|(p, _)| p.clone()).collect();
+        let before = self.partitions.keys().filter(|p| !order.contains(p)).cloned().collect::<Vec<_>>();
+        order.extend(before);
+        for partition in order {
+            let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| !assigned.is_paused) else {
+                continue;
+            };
+            if let (Position::Failed(error), true) = (&assigned.position, taken.is_empty()) {
+                return Err(error.clone());
+            }
+            while taken.len() < max {
+                match assigned.pop(&partition) {
+                    Ok(Some(record)) => taken.push(record),
+                    Ok(None) => break,
+                    Err(error) if taken.is_empty() => return Err(error),
+                    Err(_) => break, // it is told next time
+                }
+                self.turn = Some(partition.clone());
+            }
+            if taken.len() == max {
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// What was processed and is not committed yet.
+    pub(super) fn uncommitted(&self) -> Offsets<Commit> {
+        let dirty = self.partitions.iter().filter_map(|(partition, assigned)| {
+            let offset = assigned.stored.clone().filter(|stored| assigned.committed != Some(stored.offset))?;
+            Some((partition.clone(), Commit { offset, incarnation: assigned.incarnation }))
+        });
+        dirty.collect()
+    }
+
+    /// Whether a commit is still of the partition as it is assigned now.
+    pub(super) fn owns(&self, partition: &TopicPartition, commit: &Commit) -> bool {
+        self.partitions.get(partition).is_some_and(|assigned| assigned.incarnation == commit.incarnation)
+    }
+}
