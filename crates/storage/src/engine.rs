@@ -257,6 +257,18 @@ pub trait LogStore: Send + Sync {
         bound: Offset,
     ) -> Result<ReadSlice, EngineError>;
 
+    /// As [`LogStore::read`], but never waits for the disk: `None` if any of the bytes are no longer in memory.
+    ///
+    /// # Errors
+    /// As [`LogStore::read`].
+    fn read_cached(
+        &self,
+        partition: PartitionKey,
+        from: Offset,
+        max_bytes: usize,
+        bound: Offset,
+    ) -> Result<Option<ReadSlice>, EngineError>;
+
     /// The durable batch below `bound` that holds what is looked for; the caller finds the record within it.
     ///
     /// # Errors

@@ -203,6 +203,16 @@ impl LogStore for MemoryEngine {
         Ok(ReadSlice { batches, bytes })
     }
 
+    fn read_cached(
+        &self,
+        key: PartitionKey,
+        from: Offset,
+        max_bytes: usize,
+        bound: Offset,
+    ) -> Result<Option<ReadSlice>, EngineError> {
+        self.read(key, from, max_bytes, bound).map(Some)
+    }
+
     fn locate(&self, key: PartitionKey, what: Locate, bound: Offset) -> Result<Option<Bytes>, EngineError> {
         let state = self.state();
         let index = &state.readable(key)?.index;

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use pagemark_wire::records::BatchHeader;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, TopicId};
 
+use super::buffers::{Buffer, Buffers, Piece};
 use super::checkpoint::Retained;
 use super::fold::{self, Fold, Owners};
 use super::index::{BatchEntry, Home};
@@ -45,7 +46,7 @@ pub(super) struct NewFile {
 pub(super) enum Pending {
     Begin(NewFile),
     /// A place, with what that file is sealed with.
-    Write(Position, Seal, BytesMut),
+    Write(Position, Seal, BytesMut, Arc<Buffer>),
 }
 
 /// What a flush takes with it.
@@ -67,14 +68,20 @@ pub(super) struct Writer {
     pub ready: Vec<ReadySlot>,
     /// What the file being written is sealed with.
     pub seal: Seal,
+    /// All buffers that somebody still holds.
+    pub buffers: Arc<Buffers>,
     slab: BytesMut,
+    slab_buffer: Arc<Buffer>,
     slab_begins: Option<Position>,
     pending: Vec<Pending>,
 }
 
 impl Writer {
     pub(super) fn new(end: Position, next_generation: u64, next_slot: u64, ready: Vec<ReadySlot>) -> Writer {
+        let buffers = Arc::new(Buffers::default());
         Writer {
+            slab_buffer: buffers.take(0),
+            buffers,
             end,
             capacity: 0,
             next_generation,
@@ -94,7 +101,8 @@ impl Writer {
     /// Ends the piece being written: what follows is not contiguous with it.
     fn cut(&mut self) {
         if let Some(begins) = self.slab_begins.take() {
-            self.pending.push(Pending::Write(begins, self.seal, self.slab.split()));
+            let buffer = Arc::clone(&self.slab_buffer);
+            self.pending.push(Pending::Write(begins, self.seal, self.slab.split(), buffer));
         }
     }
 
@@ -105,7 +113,9 @@ impl Writer {
         }
         if self.slab.capacity() - self.slab.len() < size {
             self.cut();
-            self.slab = BytesMut::with_capacity(size.max(SLAB_BYTES.min(options.log_file_bytes) as usize));
+            let capacity = size.max(SLAB_BYTES.min(options.log_file_bytes) as usize);
+            self.slab = BytesMut::with_capacity(capacity);
+            self.slab_buffer = self.buffers.take(capacity);
         }
         let at = self.end;
         self.slab_begins.get_or_insert(at);
@@ -141,11 +151,11 @@ impl Writer {
         for step in self.pending.drain(..) {
             match step {
                 Pending::Begin(new) => taken.begins.push((taken.writes.len(), new)),
-                Pending::Write(at, seal, mut bytes) => {
+                Pending::Write(at, seal, mut bytes, buffer) => {
                     if taken.writes.is_empty() {
                         record::patch_flush(&mut bytes, seal, durable_lsn);
                     }
-                    taken.writes.push((at, bytes.freeze()));
+                    taken.writes.push((at, Piece { bytes, _of: buffer }.shared()));
                 }
             }
         }
@@ -177,6 +187,8 @@ pub struct EngineStats {
     pub log_files: u64,
     /// Log files waiting to be used.
     pub ready_files: u64,
+    /// Bytes of the buffers that the log was written from and that somebody still holds: the cache of its end, or readers.
+    pub buffer_bytes: u64,
     /// Pack files in use.
     pub packs: u64,
     /// Checkpoints completed.

@@ -5,6 +5,7 @@
 //! them are plain values without threads or clocks; `driver.rs` drives them, in production or step by step.
 //! Deliberately not here: segments, how long data is kept, compaction.
 
+mod buffers;
 mod checkpoint;
 mod checkpointer;
 mod codec;
@@ -187,6 +188,7 @@ impl LocalEngine {
             log_files: lane.files.len() as u64,
             ready_files: lane.writer.ready.len() as u64,
             packs: lane.packs.len() as u64,
+            buffer_bytes: lane.writer.buffers.bytes() as u64,
             quarantined: lane.fold.partitions().filter(|(_, p)| p.quarantined.is_some()).count() as u64,
             ..lane.stats
         }
@@ -245,6 +247,16 @@ impl LogStore for LocalEngine {
         bound: Offset,
     ) -> Result<ReadSlice, EngineError> {
         read::read(&self.core, partition, from, max_bytes, bound)
+    }
+
+    fn read_cached(
+        &self,
+        partition: PartitionKey,
+        from: Offset,
+        max_bytes: usize,
+        bound: Offset,
+    ) -> Result<Option<ReadSlice>, EngineError> {
+        read::read_cached(&self.core, partition, from, max_bytes, bound)
     }
 
     fn locate(&self, partition: PartitionKey, what: Locate, bound: Offset) -> Result<Option<Bytes>, EngineError> {

@@ -17,6 +17,12 @@ use super::pack::PackFile;
 use crate::disk::FileId;
 use crate::engine::{EngineError, Locate, ReadSlice};
 
+/// Batches of a read that lie this near to each other in a file are read with one call: between two of a log lie the heads of
+/// records, and whatever else is as short.
+const MOST_GAP_BYTES: u64 = 4096;
+/// Bytes read with one call, unless a single batch is larger.
+const MOST_RUN_BYTES: u64 = 1 << 20;
+
 /// Where the bytes of one batch will come from.
 enum Source {
     Memory(Bytes),
@@ -39,13 +45,34 @@ pub(super) fn read(
         let range = index.select(from, max_bytes, bound, lane.durable);
         index.entries[range].iter().map(|e| (*e, lane.source(e))).collect()
     };
-    let mut slice = ReadSlice::default();
-    for (entry, source) in sources {
-        let batch = fetch(core, key, &entry, source)?;
+    let mut slice = ReadSlice { batches: Vec::with_capacity(sources.len()), bytes: 0 };
+    let mut rest = &sources[..];
+    while !rest.is_empty() {
+        let (run, behind) = rest.split_at(run_length(rest));
+        fetch_run(core, key, run, &mut slice)?;
+        rest = behind;
+    }
+    Ok(slice)
+}
+
+/// The same if all of it is in memory.
+pub(super) fn read_cached(
+    core: &Core,
+    key: PartitionKey,
+    from: Offset,
+    max_bytes: usize,
+    bound: Offset,
+) -> Result<Option<ReadSlice>, EngineError> {
+    let lane = core.lane();
+    let index = readable(&lane, key)?;
+    let range = index.select(from, max_bytes, bound, lane.durable);
+    let mut slice = ReadSlice { batches: Vec::with_capacity(range.len()), bytes: 0 };
+    for entry in &index.entries[range] {
+        let Source::Memory(batch) = lane.source(entry) else { return Ok(None) };
         slice.bytes += batch.len();
         slice.batches.push(batch);
     }
-    Ok(slice)
+    Ok(Some(slice))
 }
 
 /// The batch that holds what is looked for.
@@ -60,7 +87,7 @@ pub(super) fn locate(
         let index = readable(&lane, key)?;
         index.locate(what, bound, lane.durable).map(|at| (index.entries[at], lane.source(&index.entries[at])))
     };
-    found.map(|(entry, source)| fetch(core, key, &entry, source)).transpose()
+    found.map(|(entry, source)| fetch(core, key, &entry, &source)).transpose()
 }
 
 fn readable(lane: &Lane, key: PartitionKey) -> Result<&super::index::PartitionIndex, EngineError> {
@@ -79,7 +106,9 @@ impl Lane {
         match entry.home {
             Home::Log { generation, offset } => {
                 if let Some(bytes) = self.tail.get(generation, offset, entry.len as usize) {
-                    return Source::Memory(bytes);
+                    // Readers that take their time keep whole buffers alive: beyond a limit they get bytes of their own.
+                    let crowded = self.writer.buffers.bytes() > 2 * self.options.tail_cache_bytes;
+                    return Source::Memory(if crowded { Bytes::copy_from_slice(&bytes) } else { bytes });
                 }
                 self.files.get(&generation).map_or(Source::Missing, |file| Source::Log(file.clone(), offset))
             }
@@ -90,33 +119,79 @@ impl Lane {
     }
 }
 
-fn fetch(core: &Core, key: PartitionKey, entry: &BatchEntry, source: Source) -> Result<Bytes, EngineError> {
-    match source {
-        Source::Memory(bytes) => Ok(bytes),
-        Source::Log(file, offset) => fetch_from(core, key, entry, file.file, offset),
-        Source::Pack(file, offset) => fetch_from(core, key, entry, file.file, offset),
-        Source::Missing => Err(quarantine(core, key, "the file that held a batch is gone")),
+impl Source {
+    /// The file and the place in it, if it is on the disk.
+    fn place(&self) -> Option<(FileId, u64)> {
+        match self {
+            Source::Log(file, offset) => Some((file.file, *offset)),
+            Source::Pack(file, offset) => Some((file.file, *offset)),
+            Source::Memory(_) | Source::Missing => None,
+        }
     }
 }
 
-fn fetch_from(
+/// How many batches from the first on are fetched with one call: those that follow each other in one file, nearly without a gap.
+fn run_length(sources: &[(BatchEntry, Source)]) -> usize {
+    let Some((file, start)) = sources.first().and_then(|(_, source)| source.place()) else { return 1 };
+    let mut end = start;
+    let follows = |(entry, source): &&(BatchEntry, Source)| {
+        let near = source.place().filter(|(f, at)| *f == file && (end..=end + MOST_GAP_BYTES).contains(at));
+        let Some((_, at)) = near else { return false };
+        end = at + u64::from(entry.len);
+        at == start || end - start <= MOST_RUN_BYTES
+    };
+    sources.iter().take_while(follows).count().max(1)
+}
+
+/// Fetches the batches of one run.
+fn fetch_run(
     core: &Core,
     key: PartitionKey,
-    entry: &BatchEntry,
-    file: FileId,
-    offset: u64,
-) -> Result<Bytes, EngineError> {
-    let bytes = match core.disk.read_at(file, offset, entry.len as usize) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            return Err(quarantine(core, key, "a file ends before a batch that it held"));
-        }
-        Err(error) => return Err(EngineError::Io(error.to_string().into())),
+    run: &[(BatchEntry, Source)],
+    slice: &mut ReadSlice,
+) -> Result<(), EngineError> {
+    let (Some((_, first)), Some((last, last_source))) = (run.first(), run.last()) else { return Ok(()) };
+    let mut give = |batch: Bytes| {
+        slice.bytes += batch.len();
+        slice.batches.push(batch);
     };
-    if crc32c::crc32c(&bytes) != entry.crc {
-        return Err(quarantine(core, key, "a durable batch has rotted on disk"));
+    let (Some((file, start)), Some((_, last_at))) = (first.place(), last_source.place()) else {
+        return fetch(core, key, last, last_source).map(give); // it is alone
+    };
+    let whole = read_file(core, key, file, start, last_at + u64::from(last.len) - start)?;
+    for (entry, source) in run {
+        let from = source.place().map_or(0, |(_, at)| at - start) as usize;
+        let batch = whole.slice(from..from + entry.len as usize);
+        check_crc(core, key, entry, &batch)?;
+        give(batch);
     }
+    Ok(())
+}
+
+fn fetch(core: &Core, key: PartitionKey, entry: &BatchEntry, source: &Source) -> Result<Bytes, EngineError> {
+    if let Source::Memory(bytes) = source {
+        return Ok(bytes.clone());
+    }
+    let Some((file, offset)) = source.place() else {
+        return Err(quarantine(core, key, "the file that held a batch is gone"));
+    };
+    let bytes = read_file(core, key, file, offset, u64::from(entry.len))?;
+    check_crc(core, key, entry, &bytes)?;
     Ok(bytes)
+}
+
+fn read_file(core: &Core, key: PartitionKey, file: FileId, offset: u64, len: u64) -> Result<Bytes, EngineError> {
+    core.disk.read_at(file, offset, len as usize).map_err(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => quarantine(core, key, "a file ends before a batch that it held"),
+        _ => EngineError::Io(error.to_string().into()),
+    })
+}
+
+fn check_crc(core: &Core, key: PartitionKey, entry: &BatchEntry, bytes: &[u8]) -> Result<(), EngineError> {
+    if crc32c::crc32c(bytes) == entry.crc {
+        return Ok(());
+    }
+    Err(quarantine(core, key, "a durable batch has rotted on disk"))
 }
 
 fn quarantine(core: &Core, key: PartitionKey, reason: &str) -> EngineError {

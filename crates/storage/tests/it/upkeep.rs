@@ -27,6 +27,7 @@ struct Failing {
     paths: Mutex<BTreeMap<FileId, String>>,
     unreadable: Mutex<Vec<String>>,
     changes: AtomicU32,
+    reads: AtomicU32,
 }
 
 impl Failing {
@@ -36,6 +37,7 @@ impl Failing {
             paths: Mutex::default(),
             unreadable: Mutex::new(unreadable.iter().map(ToString::to_string).collect()),
             changes: AtomicU32::new(0),
+            reads: AtomicU32::new(0),
         })
     }
 
@@ -72,6 +74,7 @@ impl Disk for Failing {
         self.disk.len(file)
     }
     fn read_at(&self, file: FileId, offset: u64, length: usize) -> io::Result<Bytes> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let paths = self.paths.lock().unwrap();
         let path = paths.get(&file);
         if path.is_some_and(|path| self.unreadable.lock().unwrap().contains(path)) {
@@ -420,4 +423,61 @@ fn a_handle_that_cannot_be_had_is_no_damage() {
     let full = ManualEngine::open(Arc::new(Full(RealDisk::new(dir.path()).unwrap())), options());
     assert!(matches!(full, Err(OpenError::Io { .. })), "refused, to be tried again");
     assert!(open(dir.path()).unwrap().engine().recovery_summary().clean, "and nothing was given up");
+}
+
+#[test]
+fn readers_that_keep_what_they_were_given_do_not_keep_the_log_in_memory_invariant_40() {
+    const CACHE_BYTES: usize = 2 << 20;
+    let options = LocalOptions { tail_cache_bytes: CACHE_BYTES, checkpoint_bytes: u64::MAX, ..LocalOptions::default() };
+    let manual = ManualEngine::open(Arc::new(MemoryDisk::new(1)), options).unwrap();
+    let engine = manual.engine();
+    let (key, shard, epoch) = (partition(1, 0), ShardId(0), ShardEpoch(1));
+    engine.create(key.topic, 1, LeaderEpoch(0)).unwrap();
+    engine.open(shard, epoch, &[key]).unwrap();
+    let mut kept = Vec::new();
+    for offset in 0..400 {
+        let batch = TestBatch { payload: 50_000, ..TestBatch::at(offset) };
+        engine.append(shard, epoch, vec![single(key, batch)]).unwrap();
+        manual.step_flush();
+        let slice = engine.read_cached(key, Offset(offset), 1, Offset(offset + 1)).unwrap().expect("just written");
+        kept.push(slice.batches[0].slice(..100));
+        let held = engine.stats().buffer_bytes as usize;
+        assert!(held <= 3 * CACHE_BYTES + (2 << 20), "{held} bytes after {offset} batches");
+    }
+    assert!(engine.stats().buffer_bytes as usize > 2 * CACHE_BYTES, "readers shared buffers up to the limit");
+    drop(kept);
+    assert!(engine.stats().buffer_bytes as usize <= CACHE_BYTES + (1 << 20), "what is held is what the cache holds");
+}
+
+#[test]
+fn batches_that_lie_next_to_each_other_are_read_with_one_call() {
+    let disk = Failing::new(&Arc::new(MemoryDisk::new(1)), &[]);
+    let options = LocalOptions { tail_cache_bytes: 0, checkpoint_bytes: u64::MAX, ..LocalOptions::default() };
+    let manual = ManualEngine::open(disk.clone(), options).unwrap();
+    let engine = manual.engine();
+    let (key, other, shard, epoch) = (partition(1, 0), partition(1, 1), ShardId(0), ShardEpoch(1));
+    engine.create(key.topic, 2, LeaderEpoch(0)).unwrap();
+    engine.open(shard, epoch, &[key, other]).unwrap();
+    for offset in 0..100 {
+        let groups = vec![single(key, TestBatch::at(offset)), single(other, TestBatch::at(offset))];
+        engine.append(shard, epoch, groups).unwrap();
+    }
+    let far = TestBatch { payload: 10_000, ..TestBatch::at(100) };
+    engine.append(shard, epoch, vec![single(other, far), single(key, TestBatch::at(100))]).unwrap();
+    while manual.step_flush() {}
+    for (packed, most_reads) in [(false, 2), (true, 1)] {
+        if packed {
+            manual.request_checkpoint();
+            (0..3).for_each(|_| manual.run_background());
+        }
+        let before = disk.reads.load(Ordering::Relaxed);
+        assert!(engine.read_cached(key, Offset(0), 1 << 20, Offset(101)).unwrap().is_none(), "nothing is in memory");
+        assert_eq!(disk.reads.load(Ordering::Relaxed), before, "nor was the disk asked");
+        let slice = engine.read(key, Offset(0), 1 << 20, Offset(101)).unwrap();
+        let expected: Vec<Bytes> = (0..101).map(|offset| TestBatch::at(offset).build()).collect();
+        assert_eq!(slice.batches, expected);
+        assert_eq!(slice.bytes, expected.iter().map(Bytes::len).sum::<usize>());
+        let reads = disk.reads.load(Ordering::Relaxed) - before;
+        assert!(reads <= most_reads, "{reads} reads, packed: {packed}");
+    }
 }

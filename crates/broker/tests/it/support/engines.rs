@@ -76,6 +76,16 @@ impl LogStore for SlowReads {
         }
     }
 
+    fn read_cached(
+        &self,
+        key: PartitionKey,
+        from: Offset,
+        max_bytes: usize,
+        bound: Offset,
+    ) -> Result<Option<ReadSlice>, EngineError> {
+        self.read(key, from, max_bytes, bound).map(Some)
+    }
+
     fn locate(&self, partition: PartitionKey, what: Locate, bound: Offset) -> Result<Option<Bytes>, EngineError> {
         self.inner.locate(partition, what, bound)
     }
