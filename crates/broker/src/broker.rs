@@ -2,13 +2,14 @@
 //!
 //! Deliberately not here: starting and stopping it (`server`), and any decision.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use pagemark_core::coordinator;
 use pagemark_storage::engine::Engine;
-use pagemark_wire::types::TopicId;
+use pagemark_wire::types::{PartitionKey, TopicId};
 
 use crate::api::init_producer_id::ProducerIds;
+use crate::aside::DiskQueue;
 use crate::executor::Executors;
 use crate::host::Host;
 use crate::metadata::admin::TopicAdmin;
@@ -45,6 +46,8 @@ pub struct Broker {
     pub metrics: Arc<Metrics>,
     /// Producer ids to be given out.
     pub producer_ids: ProducerIds,
+    /// Requests that are to read from the disk.
+    pub disk_turns: DiskQueue,
 }
 
 impl Broker {
@@ -63,10 +66,32 @@ impl Broker {
 }
 
 /// The client end of one connection.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Client {
     /// Where it comes from, as Kafka writes it: `/127.0.0.1` (G-35).
     pub host: String,
     /// What Metadata and FindCoordinator answer on the listener used (P-26).
     pub advertised: Address,
+    /// Its requests that are to read from the disk, one at a time.
+    pub disk_turns: DiskQueue,
+    starved: Mutex<Option<PartitionKey>>,
+}
+
+impl Client {
+    /// A client of the listener with this advertised address.
+    #[must_use]
+    pub fn new(host: String, advertised: Address) -> Client {
+        Client { host, advertised, disk_turns: DiskQueue::of_one(), starved: Mutex::default() }
+    }
+
+    /// The partition that the last Fetch had no room for.
+    #[must_use]
+    pub fn starved(&self) -> Option<PartitionKey> {
+        *self.starved.lock().expect("nothing panics while holding a key")
+    }
+
+    /// The next Fetch begins with this partition, if it names it.
+    pub fn fetch_next_from(&self, starved: Option<PartitionKey>) {
+        *self.starved.lock().expect("nothing panics while holding a key") = starved;
+    }
 }

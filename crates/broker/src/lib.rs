@@ -5,6 +5,7 @@
 //! Deliberately not here: decisions (`pagemark-core`), bytes on disk (`pagemark-storage`), formats (`pagemark-wire`).
 
 pub mod api;
+pub mod aside;
 pub mod broker;
 pub mod dispatch;
 pub mod executor;

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::api::init_producer_id::ProducerIds;
+use crate::aside::DiskQueue;
 use crate::broker::Broker;
 use crate::executor::{ExecutorParts, Executors};
 use crate::host::Host;
@@ -199,6 +200,7 @@ async fn assemble(
         budget: MemoryBudget::new(usize::try_from(budget_bytes).unwrap_or(usize::MAX)),
         metrics: Arc::new(Metrics::default()),
         producer_ids: ProducerIds::default(),
+        disk_turns: DiskQueue::default(),
     }))
 }
 

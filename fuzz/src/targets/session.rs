@@ -87,7 +87,7 @@ struct Heard {
 /// Does what a connection does. A client sends requests with odd numbers when those before are answered, even ones at once.
 async fn converse(broker: &Arc<Broker>, frames: &[Bytes]) -> Heard {
     let advertised = Address { host: "127.0.0.1".to_owned(), port: 9092 };
-    let client = Arc::new(Client { host: "/127.0.0.1".to_owned(), advertised });
+    let client = Arc::new(Client::new("/127.0.0.1".to_owned(), advertised));
     let outbox = Arc::new(Outbox::default());
     let mut heard = Heard::default();
     let mut outgoing = broker.executors.outgoing();

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::Call;
 use super::fetch::check_leader_epoch;
+use crate::aside;
 use crate::broker::Broker;
 use crate::executor::Outgoing;
 use crate::metadata::registry::Topic;
@@ -141,8 +142,13 @@ fn epoch_at(partition: &Partition, offset: Offset) -> LeaderEpoch {
     later.checked_sub(1).map_or(LeaderEpoch(0), |at| epochs[at].epoch)
 }
 
-/// Looks for a record by its timestamp, among those that may be read.
+/// Looks for a record by its timestamp, among those that may be read: in a batch that may have to come from the disk and to be
+/// decompressed.
 fn find(broker: &Broker, partition: &Partition, extent: &Extent, what: Locate) -> Result<Position, ErrorCode> {
+    aside::in_place(|| find_here(broker, partition, extent, what))
+}
+
+fn find_here(broker: &Broker, partition: &Partition, extent: &Extent, what: Locate) -> Result<Position, ErrorCode> {
     let located = broker.engine.locate(partition.key, what, extent.durable_end).map_err(|e| storage_error(&e))?;
     let Some(batch) = located else { return Ok(NOTHING) };
     let first = find_in(partition, &batch, extent.log_start, what)?;

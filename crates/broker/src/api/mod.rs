@@ -42,6 +42,7 @@ use pagemark_wire::messages::{Encodable, StrBytes};
 
 use crate::broker::{Broker, Client};
 use crate::executor::{GroupWork, Outgoing, Work};
+use crate::net::budget::Charge;
 use crate::net::outbox::{HELD_BYTES, ReplySlot};
 
 /// One request with everything that its handler may use.
@@ -79,8 +80,11 @@ impl Reply {
         self.write(frame);
     }
 
-    /// Answers a Fetch, whose records stay where they are until they are written.
-    pub fn send_fetch(self, answer: &FetchAnswer) {
+    /// Answers a Fetch, whose records stay where they are until they are written; `charge` is what they cost.
+    pub fn send_fetch(mut self, answer: &FetchAnswer, charge: Option<Charge>) {
+        if let Some(charge) = charge {
+            self.slot.add_charge(charge);
+        }
         let frame = answer.encode(self.version, self.correlation_id);
         self.write(frame);
     }
@@ -103,6 +107,12 @@ impl Reply {
     /// Waits until this connection may hold a large answer (invariant 40).
     pub async fn turn(&self) {
         self.slot.turn(HELD_BYTES).await;
+    }
+
+    /// Whether [`Reply::turn`] need not wait.
+    #[must_use]
+    pub fn is_turn(&self) -> bool {
+        self.slot.is_turn(HELD_BYTES)
     }
 
     /// There is nothing to answer (acks=0, P-6).

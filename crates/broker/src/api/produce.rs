@@ -16,12 +16,12 @@ use pagemark_wire::messages::produce_response::{
 };
 use pagemark_wire::messages::{ProduceRequest, ProduceResponse};
 use pagemark_wire::records::{
-    BatchError, BatchHeader, BatchRules, DEFAULT_MAX_DECOMPRESSED_BYTES, Walked, check_shape, walk_counted,
+    BatchError, BatchHeader, DEFAULT_MAX_DECOMPRESSED_BYTES, Walked, check_shape, walk_counted,
 };
 use pagemark_wire::types::{PartitionIndex, TopicId};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{Call, Reply, text};
+use crate::aside;
 use crate::broker::Broker;
 use crate::executor::{Outgoing, ProduceAnswer, ProduceResult, ProduceWork, Work};
 use crate::metadata::registry::Topic;
@@ -125,25 +125,23 @@ fn check(
     };
     let mut rules = topic.config.rules(request.version, request.transactional, broker.host.now().wall);
     rules.max_decompressed_bytes = rules.max_decompressed_bytes.min(request.decompressed_left);
-    let header = check_shape(records.as_ref(), &rules).map_err(ProduceResult::Refused)?;
-    let batch = records.expect("a batch with a header has bytes");
-    let (walked, decompressed_bytes) = walk_aside(&header, &batch, &rules);
+    let batch = records.ok_or(ProduceResult::Refused(BatchError::NotOneBatch))?;
+    let judge = || check_shape(Some(&batch), &rules).map(|header| (header, walk_counted(&header, &batch, &rules)));
+    let judged = if takes_long(&batch) { aside::in_place(judge) } else { judge() };
+    let (header, (walked, decompressed_bytes)) = judged.map_err(ProduceResult::Refused)?;
     request.decompressed_left = request.decompressed_left.saturating_sub(decompressed_bytes);
     broker.metrics.produced(batch.len(), header.record_count);
     let log_append_time = topic.config.log_append_time();
     Ok(Checked { partition: Arc::clone(partition), header, batch, walked, log_append_time })
 }
 
-/// Walks a batch. One that may take long is walked where it keeps no other connection waiting.
-fn walk_aside(header: &BatchHeader, batch: &Bytes, rules: &BatchRules) -> (Result<Walked, BatchError>, u64) {
-    const LONG_BYTES: usize = 8 * 1024;
-    let walk = || walk_counted(header, batch, rules);
-    let has_threads = || Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if header.codec() != 0 && batch.len() > LONG_BYTES && has_threads() {
-        tokio::task::block_in_place(walk)
-    } else {
-        walk()
-    }
+/// Whether judging the batch takes longer than to let everybody else on this worker go elsewhere first, which costs some tens of
+/// microseconds: that is what the checksum of these bytes takes, or decompressing those.
+fn takes_long(batch: &[u8]) -> bool {
+    const COMPRESSED_BYTES: usize = 8 * 1024;
+    const PLAIN_BYTES: usize = 256 * 1024;
+    let compressed = BatchHeader::parse(batch).is_ok_and(|header| header.codec() != 0);
+    batch.len() > if compressed { COMPRESSED_BYTES } else { PLAIN_BYTES }
 }
 
 /// The answer of one request while its partitions are being dealt with.

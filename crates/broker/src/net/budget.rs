@@ -45,13 +45,6 @@ impl MemoryBudget {
         Charge { budget: Arc::clone(self), bytes: 0 }
     }
 
-    /// Bytes that an answer may hold at the moment so that half of the budget is left to requests. Charged later, so a few who
-    /// ask at the same moment may go beyond it together.
-    #[must_use]
-    pub fn room_for_answer_bytes(&self) -> usize {
-        (self.limit_bytes / 2).saturating_sub(self.used_bytes())
-    }
-
     /// Waits until there is room for at least one more byte of someone who is charged `own_bytes` already. Those do not
     /// count, or a request larger than the budget would wait for itself.
     pub async fn room(&self, own_bytes: usize) {
@@ -68,6 +61,22 @@ impl MemoryBudget {
 }
 
 impl Charge {
+    /// Charges up to `wished_bytes` more for an answer, as many as leave half of the budget to requests; returns how many.
+    pub fn grow_for_answer(&mut self, wished_bytes: usize) -> usize {
+        let limit = self.budget.limit_bytes / 2;
+        let granted = |used: usize| wished_bytes.min(limit.saturating_sub(used));
+        let used = &self.budget.used_bytes;
+        let before = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used + granted(used)));
+        let granted = granted(before.unwrap_or_else(|same| same)); // there is no condition on it
+        self.bytes += granted;
+        granted
+    }
+
+    /// Takes over what another is charged.
+    pub fn absorb(&mut self, mut other: Charge) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// Charges `bytes` in all, more or less than before.
     pub fn resize(&mut self, bytes: usize) {
         if bytes >= self.bytes {

@@ -45,7 +45,7 @@ pub async fn accept(
             continue;
         }
         open.fetch_add(1, Ordering::Relaxed);
-        let client = Client { host: format!("/{}", peer.ip()), advertised: advertised.clone() };
+        let client = Client::new(format!("/{}", peer.ip()), advertised.clone());
         let broker = Arc::clone(&broker);
         let mut phase = phase.clone();
         tokio::spawn(async move {

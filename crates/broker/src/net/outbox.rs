@@ -236,9 +236,19 @@ impl ReplySlot {
         }
     }
 
-    fn is_turn(&self, held_limit_bytes: usize) -> bool {
+    /// Whether [`ReplySlot::turn`] need not wait.
+    #[must_use]
+    pub fn is_turn(&self, held_limit_bytes: usize) -> bool {
         let inner = self.outbox.lock();
         inner.closed || inner.front == self.number || inner.held_bytes <= held_limit_bytes
+    }
+
+    /// From now on the answer is charged this, too.
+    pub fn add_charge(&mut self, charge: Charge) {
+        match &mut self.charge {
+            Some(own) => own.absorb(charge),
+            none => *none = Some(charge),
+        }
     }
 
     /// Answers with a whole frame, length prefix included. From now on it is charged instead of the request.

@@ -49,8 +49,9 @@ fn limits_hold_except_for_the_first_batch_p_33_p_34() {
     }
     let size = client.read("orders", 0, 3).len() as i32;
     let from = |limit: i32| [(0, limit), (0, limit), (0, limit)];
-    let mut got =
-        |wanted: &[(i64, i32)], max_bytes: i32| batches(&client.ask(12, &several("orders", wanted, max_bytes)));
+    // Each from a client that went short of nothing before.
+    let got =
+        |wanted: &[(i64, i32)], max_bytes: i32| batches(&rig.client().ask(12, &several("orders", wanted, max_bytes)));
     assert_eq!(got(&from(1 << 20), 1 << 20), [4, 4, 4]);
     assert_eq!(got(&from(1), 1 << 20), [1, 0, 0], "the first whole, whatever its limit; the others keep to theirs");
     assert_eq!(got(&from(size * 2 + 9), 1 << 20), [2, 2, 2], "whole batches only");
@@ -315,4 +316,70 @@ fn requests_behind_a_parked_fetch_are_done_at_once_and_answered_in_order_p_5_g_9
     assert_eq!(client.receive::<FetchRequest>().responses[0].partitions[0].high_watermark, 1);
     assert_eq!(one_of(client.receive::<ProduceRequest>()).base_offset, 0);
     assert_eq!(client.receive::<OffsetCommitRequest>().topics[0].partitions[0].error_code, 0);
+}
+
+#[test]
+fn a_limit_that_is_too_small_for_all_partitions_starves_none_q_49() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("orders", 4, &[]);
+    for partition in 0..4 {
+        (0..4).for_each(|_| assert!(client.produced("orders", partition, batch_of_bytes(1000)) >= 0));
+    }
+    // This client never changes the order it asks in, and never gets more than one batch.
+    let mut next = [0; 4];
+    for _ in 0..8 {
+        let wanted = next.map(|offset| (offset, 1 << 20));
+        let got = batches(&client.ask(12, &several("orders", &wanted, 1)));
+        assert_eq!(got.iter().sum::<usize>(), 1);
+        next.iter_mut().zip(got).for_each(|(offset, batches)| *offset += batches as i64);
+    }
+    assert_eq!(next, [2; 4]);
+}
+
+#[test]
+fn a_disk_that_stands_still_keeps_only_those_waiting_who_read_from_it() {
+    let engine = SlowReads::on_disk(Arc::new(MemoryEngine::new()));
+    let rig = Rig::on(Arc::clone(&engine) as _, &[]);
+    let mut good = rig.client();
+    good.create("orders", 1, &[]);
+    let sent = batch_of_bytes(1000);
+    (0..3).for_each(|_| assert!(good.produced("orders", 0, sent.clone()) >= 0));
+    let mut readers: Vec<Client> = (0..40).map(|_| rig.client()).collect();
+    for reader in &mut readers {
+        (0..2).for_each(|n| reader.send(12, &fetch_request("orders", 0, n)));
+    }
+    until("the disk is asked", || rig.broker().budget.used_bytes() > 0);
+    for offset in 3..23 {
+        assert_eq!(good.produced("orders", 0, sent.clone()), offset);
+        assert_eq!(good.commit("readers", "orders", 0, offset), 0);
+    }
+    assert_eq!(engine.read_bytes(), 0, "all this time");
+    engine.let_go();
+    for reader in &mut readers {
+        for n in 0..2 {
+            let records = reader.receive::<FetchRequest>().responses[0].partitions[0].records.clone();
+            assert_eq!(records, Some(stored_at(&sent, n, 0)));
+        }
+    }
+    until("nothing is charged any more", || rig.broker().budget.used_bytes() == 0);
+}
+
+#[test]
+fn what_memory_no_longer_holds_is_read_from_the_disk_and_waited_for_like_the_rest_p_32() {
+    let dir = tempfile::tempdir().unwrap();
+    let sent = batch_of_bytes(1000);
+    let rig = Rig::local(dir.path());
+    let mut client = rig.client();
+    client.create("orders", 2, &[]);
+    (0..3).for_each(|_| assert!(client.produced("orders", 0, sent.clone()) >= 0));
+    drop(client);
+    rig.stop();
+    let rig = Rig::local(dir.path());
+    let mut client = rig.client();
+    assert_eq!(batches(&client.ask(12, &several("orders", &[(0, 1 << 20), (0, 1 << 20)], 1 << 20))), [3, 0]);
+    client.send(12, &several("orders", &[(3, 1 << 20), (0, 1 << 20)], 1 << 20).with_max_wait_ms(600_000));
+    until("the fetch is parked", || parked(&rig, "orders", 1) == 1);
+    assert_eq!(rig.client().produced("orders", 1, sent.clone()), 0);
+    assert_eq!(batches(&client.receive::<FetchRequest>()), [0, 1]);
 }

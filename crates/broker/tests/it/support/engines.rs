@@ -1,7 +1,7 @@
 //! An engine whose reads of one partition stand still until they are let go: a load that takes as long as a test wants.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
 use pagemark_storage::engine::*;
@@ -12,13 +12,21 @@ use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicI
 /// again, which a load takes in without getting any further.
 pub struct SlowReads {
     inner: Arc<dyn Engine>,
+    /// Nothing is in memory, and a read of the disk takes until reads are let go.
+    disk: Option<Arc<(Mutex<bool>, Condvar)>>,
     held: AtomicBool,
     read_bytes: AtomicUsize,
 }
 
 impl SlowReads {
     pub fn over(inner: Arc<dyn Engine>) -> Arc<SlowReads> {
-        Arc::new(SlowReads { inner, held: AtomicBool::new(true), read_bytes: AtomicUsize::new(0) })
+        Arc::new(SlowReads { inner, disk: None, held: AtomicBool::new(true), read_bytes: AtomicUsize::new(0) })
+    }
+
+    /// Everything is on a disk that stands still until it is let go.
+    pub fn on_disk(inner: Arc<dyn Engine>) -> Arc<SlowReads> {
+        let (held, read_bytes) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Arc::new(SlowReads { inner, disk: Some(Arc::default()), held, read_bytes })
     }
 
     /// Bytes of all batches read so far.
@@ -29,6 +37,10 @@ impl SlowReads {
     /// From now on reads get to the end.
     pub fn let_go(&self) {
         self.held.store(false, Ordering::SeqCst);
+        if let Some((moves, moved)) = self.disk.as_deref() {
+            *moves.lock().expect("nobody panics") = true;
+            moved.notify_all();
+        }
     }
 }
 
@@ -65,6 +77,9 @@ impl LogStore for SlowReads {
     }
 
     fn read(&self, key: PartitionKey, from: Offset, _: usize, bound: Offset) -> Result<ReadSlice, EngineError> {
+        if let Some((moves, moved)) = self.disk.as_deref() {
+            drop(moved.wait_while(moves.lock().expect("nobody panics"), |moves| !*moves));
+        }
         let slice = self.inner.read(key, from, 1, bound)?;
         self.read_bytes.fetch_add(slice.bytes, Ordering::SeqCst);
         let is_last = |batch: &Bytes| BatchHeader::parse(batch).expect("a stored batch").next_offset() >= bound;
@@ -83,6 +98,9 @@ impl LogStore for SlowReads {
         max_bytes: usize,
         bound: Offset,
     ) -> Result<Option<ReadSlice>, EngineError> {
+        if self.disk.is_some() {
+            return Ok(None);
+        }
         self.read(key, from, max_bytes, bound).map(Some)
     }
 
