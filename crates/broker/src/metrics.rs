@@ -17,6 +17,7 @@ pub struct Metrics {
     produced_bytes: AtomicU64,
     produced_records: AtomicU64,
     fetched_bytes: AtomicU64,
+    reads: AtomicU64,
     trimmed_by_time: AtomicU64,
     trimmed_by_size: AtomicU64,
     /// Connections open now.
@@ -31,6 +32,7 @@ impl Default for Metrics {
             produced_bytes: AtomicU64::new(0),
             produced_records: AtomicU64::new(0),
             fetched_bytes: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
             trimmed_by_time: AtomicU64::new(0),
             trimmed_by_size: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
@@ -65,6 +67,17 @@ impl Metrics {
         self.produced_records.load(Ordering::Relaxed)
     }
 
+    /// Something was read from a socket, whole requests or parts of one.
+    pub fn read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Times that something was read from a socket so far.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
     /// Bytes of batches were read for a consumer.
     pub fn fetched(&self, bytes: usize) {
         self.fetched_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -92,6 +105,7 @@ impl Metrics {
             let mut family = requests.encode_family(&labels)?;
             family.encode_counter::<NoLabelSet, _, u64>(&count.load(Ordering::Relaxed), None)?;
         }
+        counter(encoder, "pagemark_socket_reads", "Times that something was read from a socket", &self.reads)?;
         counter(encoder, "pagemark_request_trailing_bytes", "Bytes behind the end of requests", &self.trailing_bytes)?;
         counter(encoder, "pagemark_produced_bytes", "Bytes of batches that passed their checks", &self.produced_bytes)?;
         counter(encoder, "pagemark_produced_records", "Records that passed their checks", &self.produced_records)?;

@@ -151,7 +151,10 @@ impl Reader {
         let patience = if held > 0 { PROGRESS_DEADLINE } else { self.idle_limit() };
         match tokio::time::timeout(patience, socket.read_buf(&mut self.buffer)).await {
             Ok(Ok(0) | Err(_)) => Some(End::Closed),
-            Ok(Ok(_)) => None,
+            Ok(Ok(_)) => {
+                self.broker.metrics.read();
+                None
+            }
             // Someone who waits for an answer is not idle.
             Err(_) if held == 0 && !self.outbox.is_idle() => None,
             Err(_) => {
