@@ -48,7 +48,10 @@ mod partition;
 mod producer;
 mod request;
 
-pub use admin::{Admin, AdminBuilder, ClusterDescription, GroupDescription, GroupListing, GroupMember, NewTopic};
+pub use admin::{
+    Admin, AdminBuilder, ClusterDescription, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, GroupDescription,
+    GroupListing, GroupMember, NewTopic,
+};
 pub use cluster::{Broker, ClientSettings, Partition, Topic};
 pub use code::Code;
 pub use consumer::{

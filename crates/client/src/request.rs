@@ -37,6 +37,10 @@ requests! {
     CreateTopics: CreateTopicsRequest -> CreateTopicsResponse;
     DeleteTopics: DeleteTopicsRequest -> DeleteTopicsResponse;
     InitProducerId: InitProducerIdRequest -> InitProducerIdResponse;
+    DescribeConfigs: DescribeConfigsRequest -> DescribeConfigsResponse;
+    IncrementalAlterConfigs: IncrementalAlterConfigsRequest -> IncrementalAlterConfigsResponse;
+    CreatePartitions: CreatePartitionsRequest -> CreatePartitionsResponse;
+    DeleteRecords: DeleteRecordsRequest -> DeleteRecordsResponse;
 }
 
 /// A text as a field takes it.

@@ -4,6 +4,7 @@
 //! something and gets no answer may have done it: [`Error::Unavailable`] says so. Deliberately not here: ACLs, quotas,
 //! transactions, reassignments.
 
+mod configs;
 mod groups;
 mod topics;
 
@@ -14,10 +15,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::cluster::{Broker, ClientSettings, Cluster};
+use crate::code::Code;
 use crate::error::Error;
 use crate::offsets::{self, IsolationLevel, ListedOffset, OffsetSpec};
 use crate::partition::TopicPartition;
 
+pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
 pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use topics::NewTopic;
 
@@ -145,6 +148,21 @@ impl Admin {
 
     async fn retrying<T, F: Future<Output = Result<T, Error>>>(&self, attempt: impl FnMut() -> F) -> Result<T, Error> {
         self.cluster.retrying(self.deadline(), attempt).await
+    }
+
+    /// As [`Admin::retrying`], for what exists: Kafka calls an unknown topic a thing that may pass, here it is the answer.
+    async fn settling<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Error> {
+        let mut retries = self.cluster.retries(self.deadline());
+        loop {
+            match attempt().await {
+                Err(error) if error.code() == Some(Code::UNKNOWN_TOPIC_OR_PARTITION) => return Err(error),
+                Err(error) if error.is_retriable() && retries.wait().await => {}
+                settled => return settled,
+            }
+        }
     }
 
     fn timeout_ms(&self) -> i32 {

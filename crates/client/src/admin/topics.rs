@@ -110,21 +110,13 @@ impl Admin {
                 _ => request.with_topic_names(vec![topic_name(name)]),
             }
         };
-        let attempt = || async {
+        self.settling(|| async {
             let answer = self.cluster.call(To::Any, Lane::Control, request).await?;
             let found = answer.responses.first();
             let found = found.ok_or_else(|| Error::Protocol("no answer about the topic".to_owned()))?;
             refuse(found.error_code, found.error_message.as_ref())
-        };
-        // Kafka calls an unknown topic a thing that may pass; here it is the answer.
-        let mut retries = self.cluster.retries(self.deadline());
-        loop {
-            match attempt().await {
-                Err(error) if error.code() == Some(Code::UNKNOWN_TOPIC_OR_PARTITION) => return Err(error),
-                Err(error) if error.is_retriable() && retries.wait().await => {}
-                settled => return settled,
-            }
-        }
+        })
+        .await
     }
 
     /// All topics, by name.

@@ -293,7 +293,11 @@ impl Producer {
         if bytes + BATCH_OVERHEAD > limit {
             return Err(ProduceError::TooLarge { bytes: bytes + BATCH_OVERHEAD, limit });
         }
-        let partitions = self.partitions(&topic).await?;
+        let mut partitions = self.partitions(&topic).await?;
+        if partition.is_some_and(|partition| partition >= partitions) {
+            self.cluster.refresh_now().await.ok(); // the topic may have grown
+            partitions = self.partitions(&topic).await?;
+        }
         let chosen = match (partition, &key) {
             (Some(partition), _) if (0..partitions).contains(&partition) => Some(partition),
             (Some(partition), _) => {

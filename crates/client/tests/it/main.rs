@@ -498,3 +498,64 @@ fn groups_are_listed_described_and_altered_only_when_nobody_is_there() {
         assert_eq!(found.into_iter().collect::<Vec<_>>(), offsets());
     });
 }
+
+#[test]
+fn configs_are_shown_and_changed_and_topics_get_more_partitions() {
+    run(async {
+        let rig = Rig::start("configs").await;
+        let topic = rig.topic(1).await;
+        let resource = ConfigResource::Topic(topic.to_owned());
+        let shown = async || rig.admin.describe_configs(&resource).await.expect("there")["retention.ms"].clone();
+        assert_eq!(shown().await.source, ConfigSource::Default);
+        let set = ConfigChange::Set("3600000".to_owned());
+        rig.admin.alter_configs(&resource, [("retention.ms", set)]).await.expect("legal");
+        let changed = shown().await;
+        assert_eq!((changed.value.as_deref(), changed.source), (Some("3600000"), ConfigSource::Set));
+        let wrong = ConfigChange::Set("soon".to_owned());
+        let refused = rig.admin.alter_configs(&resource, [("retention.ms", wrong)]).await.expect_err("not a number");
+        assert_eq!(refused.code(), Some(Code(40)));
+        rig.admin.alter_configs(&resource, [("retention.ms", ConfigChange::Delete)]).await.expect("legal");
+        assert_eq!(shown().await.source, ConfigSource::Default);
+        let missing = rig.admin.describe_configs(&ConfigResource::Topic("no-such-topic".to_owned())).await;
+        assert_eq!(missing.expect_err("there is none").code(), Some(Code::UNKNOWN_TOPIC_OR_PARTITION));
+
+        rig.admin.create_partitions(topic, 3).await.expect("more");
+        assert_eq!(rig.admin.describe_topic(topic).await.expect("there").partitions.len(), 3);
+        let fewer = rig.admin.create_partitions(topic, 2).await.expect_err("fewer");
+        assert_eq!(fewer.code(), Some(Code(37)));
+    });
+}
+
+/// Records before the committed offset's are deleted: reading goes on at the log's beginning (E-15).
+#[test]
+fn a_group_whose_place_was_deleted_goes_on_where_the_log_begins_e_15() {
+    run(async {
+        let rig = Rig::start("records").await;
+        rig.topic(1).await;
+        rig.fill(0, 0..10).await;
+        let partition = rig.partition(0);
+        rig.admin.alter_group_offsets(rig.name(), [(partition.clone(), 2.into())]).await.expect("nobody is there");
+        assert_eq!(rig.admin.delete_records(&partition, Some(6)).await, Ok(6));
+        let beyond = rig.admin.delete_records(&partition, Some(11)).await.expect_err("beyond the end");
+        assert_eq!(beyond.code(), Some(Code::OFFSET_OUT_OF_RANGE));
+        let mut consumer = rig.subscribed(rig.consumer());
+        assert_eq!(numbers(&receive(&mut consumer, 4).await), [6, 7, 8, 9]);
+        consumer.close().await;
+        assert_eq!(rig.admin.delete_records(&partition, None).await, Ok(10));
+    });
+}
+
+#[test]
+fn a_group_hears_of_new_partitions_and_reads_them_from_the_beginning() {
+    run(async {
+        let rig = Rig::start("growth").await;
+        let topic = rig.topic(1).await;
+        let mut consumer = rig.subscribed(rig.consumer().metadata_max_age(Duration::from_millis(100)));
+        poll_until(&mut [&mut consumer], |c, _| shares(c) == [1]).await;
+        rig.admin.create_partitions(topic, 2).await.expect("more");
+        rig.fill(1, 0..3).await;
+        assert_eq!(numbers(&receive(&mut consumer, 3).await), [0, 1, 2]);
+        assert_eq!(consumer.assignment().len(), 2);
+        consumer.close().await;
+    });
+}
