@@ -51,6 +51,8 @@ pub struct Effort {
     pub opens: u64,
     /// Recoveries interrupted.
     pub interrupted: u64,
+    /// Starts from the older checkpoint, because the newer one had rotted.
+    pub fell_back: u64,
     /// Batches compared.
     pub batches: u64,
 }
@@ -61,6 +63,7 @@ impl Effort {
         self.images += other.images;
         self.opens += other.opens;
         self.interrupted += other.interrupted;
+        self.fell_back += other.fell_back;
         self.batches += other.batches;
     }
 }
@@ -114,7 +117,10 @@ impl Story<'_> {
         self.recovers(state, again)
     }
 
-    fn recovers(&mut self, state: DiskState, again: bool) -> Result<(), Violation> {
+    fn recovers(&mut self, mut state: DiskState, again: bool) -> Result<(), Violation> {
+        if self.rng.chance(1, 6) {
+            self.rot_checkpoint(&mut state);
+        }
         let (rig, seen) = self.recover(state)?;
         if !again {
             return self.goes_on(rig, seen);
@@ -167,6 +173,29 @@ impl Story<'_> {
         self.goes_on(rig, seen)
     }
 
+    /// One file of a checkpoint rots, or the whole of the newest: no more than what a start must bear.
+    fn rot_checkpoint(&mut self, state: &mut DiskState) {
+        let names: Vec<String> = state.list("checkpoints").unwrap_or_default();
+        let names: Vec<&String> = names.iter().filter(|name| !name.ends_with(".tmp")).collect();
+        if names.is_empty() {
+            return;
+        }
+        let number = |name: &&&String| name.split('.').next().map(str::to_owned);
+        let (oldest, newest) =
+            (names.iter().min().and_then(|n| number(&n)), names.iter().max().and_then(|n| number(&n)));
+        let pairs = |of: &Option<String>| names.iter().filter(|n| number(n) == *of).count();
+        let rotten: Vec<&String> = match self.rng.chance(1, 2) {
+            true if oldest != newest => names.iter().filter(|n| number(n) == newest).copied().collect(),
+            _ => {
+                let one = names[self.rng.index(names.len())];
+                [one].into_iter().filter(|one| pairs(&number(&one)) == 2).collect()
+            }
+        };
+        for name in rotten {
+            state.rot(&format!("checkpoints/{name}"), 24);
+        }
+    }
+
     fn die(&mut self, state: &mut DiskState) {
         state.kill(&mut self.rng);
         if self.rng.chance(1, 2) {
@@ -188,6 +217,7 @@ impl Story<'_> {
     fn recover(&mut self, state: DiskState) -> Result<(Rig, Observed), Violation> {
         let disk = self.disk(state, Vec::new());
         let rig = self.open(disk)?;
+        self.effort.fell_back += u64::from(rig.engine.recovery_summary().fell_back);
         let seen = self.look(&rig, 1)?;
         Ok((rig, seen))
     }

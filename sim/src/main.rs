@@ -172,6 +172,7 @@ fn counts(report: &Report) -> Vec<(&'static str, u64)> {
         ("images_opened", report.effort.images),
         ("engines_opened", report.effort.opens),
         ("recoveries_interrupted", report.effort.interrupted),
+        ("starts_from_the_older_checkpoint", report.effort.fell_back),
         ("batches_compared", report.effort.batches),
         ("batches_appended", report.totals.appended),
         ("batches_read", report.totals.read),
@@ -182,6 +183,9 @@ fn counts(report: &Report) -> Vec<(&'static str, u64)> {
         ("restarts_within_runs", report.totals.restarts),
         ("lives_ended_by_faults", report.totals.failed_lives),
         ("checkpoints", report.totals.checkpoints),
+        ("incremental_checkpoints", report.totals.incremental_checkpoints),
+        ("chunks_appended", report.totals.chunks),
+        ("segments_sealed", report.totals.segments_sealed),
         ("recycled_rounds", report.totals.recycled_rounds),
         ("violations", report.failures.len() as u64),
     ]

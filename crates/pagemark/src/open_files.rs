@@ -5,9 +5,10 @@
 //! `max.connections` are.
 //! The number of partitions does not matter: they share their files. Deliberately not here: counting connections.
 
+use pagemark_storage::disk::lent_handles;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files kept for everything but connections: log, packs that are read, directories, listeners, HTTP.
+/// Files kept for everything but connections and the packs and segments that are read: log, directories, listeners, HTTP.
 const KEPT: u64 = 256;
 /// With fewer than this a broker is of no use.
 const LEAST: u64 = 512;
@@ -24,7 +25,8 @@ pub fn most_connections() -> Result<usize, String> {
              `ulimit -n 65536`, or with LimitNOFILE=65536 for a service of systemd"
         ));
     }
-    Ok(usize::try_from(limit - KEPT).unwrap_or(usize::MAX))
+    let read = lent_handles(Some(limit)) as u64;
+    Ok(usize::try_from(limit - KEPT - read).unwrap_or(usize::MAX))
 }
 
 /// The limit on open files, after the soft one was set to the hard one; unlimited is the greatest number.

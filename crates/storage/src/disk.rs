@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::{Bytes, BytesMut};
+use rustix::process::{Resource, getrlimit};
 
 /// An open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,17 +110,20 @@ pub fn is_unreadable(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error().is_some_and(|code| CODES.contains(&code))
 }
 
-/// Files in here are written once, synced, and only read from then on: there may be thousands, and their handles are lent.
-const LENT_DIR: &str = "packs/";
-/// How many handles of such files stay open beyond those in use.
+/// Files in here are mostly only read: there may be very many, and their handles are lent.
+const LENT_DIRS: [&str; 2] = ["packs/", "segments/"];
+/// How many handles of such files stay open at least beyond those in use.
 const LENT_HANDLES: usize = 64;
+/// And at most.
+const MOST_LENT_HANDLES: usize = 4096;
 /// So many more may be opened before somebody looks which to give back.
 const LENT_BEFORE_A_LOOK: u64 = 32;
 
 /// The files below one real directory.
 ///
 /// Handles of directories stay open from [`Disk::create_dir`] on, so that making names durable needs no handle that may not
-/// be had. Of the files below `packs/` only about the 64 used last keep theirs; the others are opened again when they are read.
+/// be had. Of the files below `packs/` and `segments/` only those used last keep theirs, as many as an eighth of what the process
+/// may have open; the others are opened again when they are read.
 #[derive(Debug)]
 pub struct RealDisk {
     root: PathBuf,
@@ -128,6 +132,7 @@ pub struct RealDisk {
     next_id: AtomicU64,
     clock: AtomicU64,
     opened: AtomicU64,
+    lent_handles: usize,
 }
 
 /// What an id means.
@@ -154,7 +159,8 @@ impl Entry {
 
 impl EntryState {
     fn lent(&self) -> bool {
-        self.handle.is_some() && !self.dirty && self.path.as_ref().is_some_and(|path| path.starts_with(LENT_DIR))
+        let is_lent = |path: &String| LENT_DIRS.iter().any(|dir| path.starts_with(dir));
+        self.handle.is_some() && !self.dirty && self.path.as_ref().is_some_and(is_lent)
     }
 }
 
@@ -184,6 +190,7 @@ impl RealDisk {
             next_id: AtomicU64::new(1),
             clock: AtomicU64::new(0),
             opened: AtomicU64::new(0),
+            lent_handles: lent_handles(getrlimit(Resource::Nofile).current),
         })
     }
 
@@ -230,9 +237,9 @@ impl RealDisk {
             .filter(|entry| entry.state().lent())
             .map(|entry| (entry.used.load(Ordering::Relaxed), entry))
             .collect();
-        if lent.len() > LENT_HANDLES {
+        if lent.len() > self.lent_handles {
             lent.sort_unstable_by_key(|(used, _)| *used);
-            let above = lent.len() - LENT_HANDLES;
+            let above = lent.len() - self.lent_handles;
             for (_, entry) in &lent[..above] {
                 let mut state = entry.state();
                 if state.lent() {
@@ -273,6 +280,13 @@ impl RealDisk {
         let files = self.files.read().unwrap();
         files.values().filter(|entry| entry.state().handle.is_some()).count()
     }
+}
+
+/// How many handles of packs and segments stay open in a process that may have so many open; `None`: as many as it likes.
+#[must_use]
+pub fn lent_handles(limit: Option<u64>) -> usize {
+    let eighth = limit.map_or(MOST_LENT_HANDLES, |limit| usize::try_from(limit / 8).unwrap_or(MOST_LENT_HANDLES));
+    eighth.clamp(LENT_HANDLES, MOST_LENT_HANDLES)
 }
 
 /// The directories that must be synced so that `root` (absolute) is durable: its parent, and the parent of each that is new.
@@ -371,7 +385,7 @@ impl Disk for RealDisk {
 }
 
 /// Version of everything in a data directory. A directory of a newer one is refused and left alone.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const LOCK_FILE: &str = "LOCK";
 
@@ -389,6 +403,17 @@ pub enum LockError {
     /// A newer Pagemark wrote it: use that one. Nothing was touched.
     #[error("{dir} has format {found}, this version reads formats up to {FORMAT_VERSION}; use a newer Pagemark", dir = dir.display())]
     NewerFormat {
+        /// The directory.
+        dir: PathBuf,
+        /// The format found.
+        found: u32,
+    },
+    /// A version before the first release wrote it. Nothing was touched.
+    #[error(
+        "{dir} has format {found}, which only versions before the first release wrote; this one reads format {FORMAT_VERSION}. Copy the data with a client from a broker of that version, or start on an empty directory",
+        dir = dir.display()
+    )]
+    OlderFormat {
         /// The directory.
         dir: PathBuf,
         /// The format found.
@@ -436,6 +461,9 @@ impl DirLock {
         if let Some(found) = format.filter(|f| *f > FORMAT_VERSION) {
             return Err(LockError::NewerFormat { dir: dir.to_path_buf(), found });
         }
+        if let Some(found) = format.filter(|f| *f < FORMAT_VERSION) {
+            return Err(LockError::OlderFormat { dir: dir.to_path_buf(), found });
+        }
         let text = format!("pid {}\nincarnation {incarnation:016x}\nformat {FORMAT_VERSION}\n", std::process::id());
         file.set_len(0).map_err(io_error)?;
         file.write_all_at(text.as_bytes(), 0).map_err(io_error)?;
@@ -460,11 +488,19 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_of_the_process_says_how_many_handles_are_lent() {
+        assert_eq!(
+            [None, Some(100), Some(1024), Some(20_000), Some(1 << 20)].map(lent_handles),
+            [4096, 64, 128, 2500, 4096]
+        );
+    }
+
+    #[test]
     fn however_many_packs_need_few_handles_and_all_can_be_read() {
         let most = LENT_HANDLES + LENT_BEFORE_A_LOOK as usize;
         let dir = tempfile::tempdir().unwrap();
-        let disk = RealDisk::new(&dir.path().join("a/b")).unwrap();
-        for name in ["packs", "log"] {
+        let disk = RealDisk { lent_handles: lent_handles(Some(1)), ..RealDisk::new(&dir.path().join("a/b")).unwrap() };
+        for name in ["packs", "segments", "log"] {
             disk.create_dir(name).unwrap();
         }
         let write = |path: String, i: u32| {
@@ -474,7 +510,7 @@ mod tests {
         };
         let packs: Vec<FileId> = (0..300)
             .map(|i| {
-                let file = write(format!("packs/{i}"), i);
+                let file = write(format!("{}/{i}", ["packs", "segments"][i as usize % 2]), i);
                 disk.sync_data(file).unwrap();
                 file
             })

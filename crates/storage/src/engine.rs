@@ -172,6 +172,15 @@ pub enum Keep {
     Bytes(u64),
 }
 
+/// Where the segments of a topic end, for [`LogStore::limit_segments`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentLimit {
+    /// Size, bytes.
+    pub bytes: u64,
+    /// How much later than the first batches the last may be, milliseconds of their timestamps.
+    pub ms: i64,
+}
+
 /// One partition as it stands on storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
@@ -293,6 +302,10 @@ pub trait LogStore: Send + Sync {
         partition: PartitionKey,
         producers: &[ProducerId],
     ) -> Result<(), EngineError>;
+
+    /// Where this topic's segments are to end; `None`: as the engine's own. A wish, which is not logged: who has it tells it again
+    /// after each start. An engine without segments has nothing to do.
+    fn limit_segments(&self, _topic: TopicId, _limit: Option<SegmentLimit>) {}
 
     /// Every topic that has partitions here, with their number, by id.
     fn topics(&self) -> Vec<(TopicId, u32)>;

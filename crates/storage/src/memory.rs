@@ -13,7 +13,7 @@ use crate::engine::{
     AtomicGroup, Compare, Engine, EngineError, Extent, Keep, Locate, LogStore, Lsn, MetaStore, OpenedPartition,
     Progress, ProgressListener, ReadSlice, ShardEpoch, ShardId, Ticket, TxnOutcome, Versioned, Write,
 };
-use crate::local::{BatchEntry, Fold, Home, MetaChange, Owners, Partition, judge};
+use crate::local::{BatchEntry, Fold, MetaChange, Owners, Partition, Position, judge};
 
 /// As the local engine's default.
 const MAX_GROUP_BYTES: usize = 32 << 20;
@@ -134,8 +134,8 @@ impl State {
             let lsn = self.next();
             for (append, header) in group.0.into_iter().zip(&mut headers) {
                 let stored = self.batches.entry(append.partition).or_default();
-                let home = Home::Pack { pack: 0, offset: stored.len() as u64 };
-                let entry = BatchEntry::new(header, append.crc, lsn.0, home);
+                let at = Position { generation: 0, offset: stored.len() as u64 };
+                let entry = BatchEntry::new(header, append.crc, lsn.0, at);
                 stored.push(append.batch.joined());
                 self.fold.partition_mut(append.partition)?.accept(header, entry);
             }
@@ -144,8 +144,7 @@ impl State {
     }
 
     fn bytes_of(&self, key: PartitionKey, entry: &BatchEntry) -> Bytes {
-        let Home::Pack { offset, .. } = entry.home else { unreachable!("memory gives every batch this home") };
-        self.batches[&key][offset as usize].clone()
+        self.batches[&key][entry.at.offset as usize].clone()
     }
 }
 
@@ -197,7 +196,7 @@ impl LogStore for MemoryEngine {
     fn read(&self, key: PartitionKey, from: Offset, max_bytes: usize, bound: Offset) -> Result<ReadSlice, EngineError> {
         let state = self.state();
         let index = &state.readable(key)?.index;
-        let entries = &index.entries[index.select(from, max_bytes, bound, state.durable)];
+        let entries = index.select(from, max_bytes, bound, state.durable);
         let batches: Vec<Bytes> = entries.iter().map(|e| state.bytes_of(key, e)).collect();
         let bytes = batches.iter().map(Bytes::len).sum();
         Ok(ReadSlice { batches, bytes })
@@ -216,7 +215,7 @@ impl LogStore for MemoryEngine {
     fn locate(&self, key: PartitionKey, what: Locate, bound: Offset) -> Result<Option<Bytes>, EngineError> {
         let state = self.state();
         let index = &state.readable(key)?.index;
-        Ok(index.locate(what, bound, state.durable).map(|at| state.bytes_of(key, &index.entries[at])))
+        Ok(index.locate(what, bound, state.durable).map(|entry| state.bytes_of(key, entry)))
     }
 
     fn extent(&self, key: PartitionKey) -> Result<Extent, EngineError> {
@@ -241,8 +240,9 @@ impl LogStore for MemoryEngine {
 
     fn delete(&self, topic: TopicId) -> Result<Ticket, EngineError> {
         self.write(|state| {
-            if state.fold.topics.remove(&topic).is_some() {
+            if state.fold.topics.contains_key(&topic) {
                 state.next();
+                state.fold.delete(topic);
                 state.batches.retain(|key, _| key.topic != topic);
             }
             Ok(state.last_ticket())

@@ -30,11 +30,19 @@ pub enum PlantedBug {
     CheckpointWithoutWaitingForDurable,
     /// A recycled file's header is written after the acknowledgement of what the file holds.
     HeaderNotSyncedOnRecycle,
+    /// A segment is referred to by a checkpoint although it was not synced.
+    SegmentNotSynced,
+    /// A failed sync of a segment is called again, and its success believed.
+    SegmentSyncRetried,
+    /// The whole checkpoint that changes hang on is removed with the checkpoint that it was kept as.
+    ChainNotKept,
+    /// What changes while a checkpoint is written counts as written with it.
+    ChangeForgotten,
 }
 
 impl PlantedBug {
     /// All of them, in order.
-    pub const ALL: [PlantedBug; 12] = [
+    pub const ALL: [PlantedBug; 16] = [
         PlantedBug::AckBeforeSync,
         PlantedBug::DirectoryNotSynced,
         PlantedBug::FailedSyncRetried,
@@ -47,5 +55,9 @@ impl PlantedBug {
         PlantedBug::PackNotSynced,
         PlantedBug::CheckpointWithoutWaitingForDurable,
         PlantedBug::HeaderNotSyncedOnRecycle,
+        PlantedBug::SegmentNotSynced,
+        PlantedBug::SegmentSyncRetried,
+        PlantedBug::ChainNotKept,
+        PlantedBug::ChangeForgotten,
     ];
 }

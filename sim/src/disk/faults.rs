@@ -12,6 +12,8 @@ pub enum FaultKind {
     /// A `sync_data` fails with EIO: part of what was pending reached the medium, and the rest counts as written from now
     /// on, so that another sync would succeed without it.
     SyncError,
+    /// The same of a segment's `sync_data`: those are rare among all syncs.
+    SegmentSyncError,
     /// A `sync_dir` fails with EIO: the oldest of the directory's changes may have reached the medium, the others wait on.
     DirSyncError,
     /// A write fails with EIO, done in part.
@@ -40,6 +42,7 @@ pub(super) fn strike(faults: &mut Vec<Fault>, index: u64, op: &Op, state: &DiskS
             && match fault.kind {
                 FaultKind::Crash => true,
                 FaultKind::SyncError => matches!(op, Op::Sync { .. }),
+                FaultKind::SegmentSyncError => matches!(op, Op::Sync { ino } if state.lies_in(*ino, "segments")),
                 FaultKind::DirSyncError => matches!(op, Op::SyncDir(_)),
                 FaultKind::WriteError => matches!(op, Op::Write { .. }),
                 FaultKind::DiskFull { .. } => state.needs_space(op),

@@ -213,6 +213,13 @@ impl Inode {
         }
     }
 
+    /// A sector rots: one byte of it is another one, in the cache and on the medium.
+    pub(super) fn rot(&mut self, offset: u64) {
+        let Some(sector) = self.sectors.get_mut(offset as usize / SECTOR_BYTES) else { return };
+        let flip = |data: &mut Sector| Arc::make_mut(data)[offset as usize % SECTOR_BYTES] ^= 0x10;
+        sector.cached.iter_mut().chain(&mut sector.durable).chain(&mut sector.pending).for_each(flip);
+    }
+
     /// How many sectors wait to be written.
     pub(super) fn pending_sectors(&self) -> usize {
         self.sectors.iter().filter(|sector| !sector.pending.is_empty()).count()

@@ -155,7 +155,7 @@ impl Inner {
                 self.state.apply_partially(&op, &mut self.rng);
                 Err(dead())
             }
-            FaultKind::SyncError | FaultKind::DirSyncError | FaultKind::WriteError => {
+            FaultKind::SyncError | FaultKind::SegmentSyncError | FaultKind::DirSyncError | FaultKind::WriteError => {
                 self.state.apply_failing(&op, &mut self.rng);
                 Err(io::Error::other("simulated EIO"))
             }

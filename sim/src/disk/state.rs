@@ -272,6 +272,18 @@ impl DiskState {
         }
     }
 
+    /// Whether a file has a name in this directory.
+    pub(super) fn lies_in(&self, ino: Ino, dir: &str) -> bool {
+        self.cached.files.iter().any(|(path, of)| *of == ino && parent(path) == dir)
+    }
+
+    /// A byte of a file rots, if there is such a file.
+    pub fn rot(&mut self, path: &str, offset: u64) {
+        if let Some(inode) = self.lookup(path).and_then(|ino| self.inodes.get_mut(&ino)) {
+            Arc::make_mut(inode).rot(offset);
+        }
+    }
+
     /// The process dies, the machine lives: the page cache stays, but for clean pages, which may be read anew.
     pub fn kill(&mut self, rng: &mut Rng) {
         for inode in self.inodes.values_mut() {

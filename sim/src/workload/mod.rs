@@ -32,6 +32,12 @@ const LOG_FILE_MAGIC: &[u8] = b"PMLOG";
 pub struct Totals {
     /// Checkpoints completed.
     pub checkpoints: u64,
+    /// Those among them that hold only changes.
+    pub incremental_checkpoints: u64,
+    /// Pieces appended to segments.
+    pub chunks: u64,
+    /// Segments sealed.
+    pub segments_sealed: u64,
     /// Log files that were used again, divided by the log files there are: rounds through them.
     pub recycled_rounds: u64,
     /// Batches appended.
@@ -56,6 +62,9 @@ impl Totals {
     /// Adds another run's counts.
     pub fn add(&mut self, other: Totals) {
         self.checkpoints += other.checkpoints;
+        self.incremental_checkpoints += other.incremental_checkpoints;
+        self.chunks += other.chunks;
+        self.segments_sealed += other.segments_sealed;
         self.recycled_rounds += other.recycled_rounds;
         self.appended += other.appended;
         self.duplicates += other.duplicates;
@@ -225,6 +234,9 @@ impl Workload {
         }
         let stats = self.rig.stats();
         self.totals.checkpoints += stats.checkpoints;
+        self.totals.incremental_checkpoints += stats.incremental_checkpoints;
+        self.totals.chunks += stats.chunks;
+        self.totals.segments_sealed += stats.segments_sealed;
         self.ios_before += self.rig.disk.counts().ios;
         self.points.append(&mut self.rig.disk.take_recording());
         Ok(())

@@ -70,7 +70,8 @@ impl Plan {
 fn fault(rng: &mut Rng, steps: u32) -> Fault {
     let from_io = 20 + rng.below(u64::from(steps));
     let kind = match rng.below(8) {
-        0..4 => FaultKind::SyncError,
+        0..3 => FaultKind::SyncError,
+        3 => FaultKind::SegmentSyncError,
         4 => FaultKind::DirSyncError,
         5 => FaultKind::WriteError,
         _ => FaultKind::DiskFull { until: from_io + 5 + rng.below(60) },
@@ -86,6 +87,12 @@ pub fn tiny_options(incarnation: u64, planted: Option<PlantedBug>) -> LocalOptio
         log_file_bytes: 12 << 10,
         ready_files: 2,
         checkpoint_bytes: 12 << 10,
+        block_bytes: 1 << 10,
+        segment_bytes: 12 << 10,
+        segment_min_bytes: 2 << 10,
+        moved_bytes: 6 << 10,
+        whole_checkpoint_every: 4,
+        index_cache_bytes: 2 << 10,
         tail_cache_bytes: 12 << 10,
         max_record_bytes: 64 << 10,
         incarnation,

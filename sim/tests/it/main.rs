@@ -16,6 +16,7 @@ fn a_healthy_engine_keeps_every_promise_at_every_crash_point_tried() {
     let failures: Vec<String> = report.failures.iter().map(ToString::to_string).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(report.points >= 380 && report.effort.images == report.points * IMAGES);
+    assert!(report.effort.fell_back >= 20, "the newest checkpoint rots now and then: {:?}", report.effort);
     assert!(report.effort.interrupted >= report.points, "each third image has its recovery interrupted");
 }
 
@@ -30,6 +31,8 @@ fn a_run_does_enough_to_be_worth_crashing() {
     let rounds: Vec<u64> = whole.map(|totals| totals.recycled_rounds).collect();
     assert!(rounds.iter().filter(|rounds| **rounds >= 3).count() >= 3, "rounds through the log files: {rounds:?}");
     let sum = |of: fn(&pagemark_sim::workload::Totals) -> u64| totals.iter().map(of).sum::<u64>();
+    assert!(sum(|t| t.chunks) > 500 && sum(|t| t.segments_sealed) > 50, "data moves into segments: {totals:?}");
+    assert!(sum(|t| t.incremental_checkpoints) > 100, "checkpoints hold changes: {totals:?}");
     assert!(sum(|t| t.trimmed) > 100, "logs are made to begin later");
     assert!(sum(|t| t.deleted) > 20 && sum(|t| t.duplicates) > 100 && sum(|t| t.read) > 1_000);
     assert!(sum(|t| t.resent) > 5, "restarts lose batches that their producers send again");
@@ -86,4 +89,8 @@ each_is_caught! {
     a_pack_that_is_not_synced_is_caught: PackNotSynced,
     a_checkpoint_that_does_not_wait_for_the_log_is_caught: CheckpointWithoutWaitingForDurable,
     a_recycled_header_that_is_not_synced_is_caught: HeaderNotSyncedOnRecycle,
+    a_segment_that_is_not_synced_is_caught: SegmentNotSynced,
+    a_failed_sync_of_a_segment_that_is_tried_again_is_caught: SegmentSyncRetried,
+    a_chain_of_checkpoints_that_is_not_kept_is_caught: ChainNotKept,
+    a_change_that_no_checkpoint_holds_is_caught: ChangeForgotten,
 }

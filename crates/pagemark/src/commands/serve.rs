@@ -148,6 +148,7 @@ fn options(settings: &Settings, host: &dyn Host) -> LocalOptions {
     LocalOptions {
         incarnation: host.fresh_uuid().as_u64_pair().1,
         log_file_bytes: settings.pagemark_log_file_bytes,
+        segment_bytes: settings.log_segment_bytes.unsigned_abs(),
         checkpoint_bytes: settings.pagemark_checkpoint_bytes,
         tail_cache_bytes: usize::try_from(settings.pagemark_tail_cache_bytes).unwrap_or(usize::MAX),
         ..LocalOptions::default()

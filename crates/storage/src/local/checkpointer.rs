@@ -1,134 +1,172 @@
-//! Taking a checkpoint, step by step: capture, wait for the log, pack, write, rename, read back, give free.
+//! Taking a checkpoint, step by step: survey, capture, wait for the log, move data, write, rename, read back, install, give free.
 //!
-//! The state is captured under the lock in one go; everything after that is one disk operation at a time, the lock free. A
-//! checkpoint that cannot be written is given up and tried again when the log has grown as much again; only when it is unknown which names a directory holds
-//! does the lane end. Deliberately not here: the file formats (`checkpoint.rs`, `pack.rs`), removing files (`recycler.rs`).
+//! What changed is captured under the lock in one go; everything else is one disk operation or one slice of partitions at a time,
+//! the lock free between. A checkpoint that cannot be written is given up and tried again when the log has grown as much again;
+//! only when it is unknown which names a directory holds does the lane end.
+//! Deliberately not here: the file formats, moving data (`mover.rs`), removing files (`recycler.rs`).
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use pagemark_wire::types::{Offset, PartitionKey, TopicId};
 
-use super::checkpoint::{self, CHECKPOINT_DIR, Head, Retained, checkpoint_path};
-use super::index::Home;
-use super::lane::{CheckpointWish, Lane, Position};
+use super::checkpoint::{self, CHECKPOINT_DIR, COPIES, Captured, Head, Retained, State, checkpoint_path};
+use super::files::Stored;
+use super::index::{Dropped, Packed};
+use super::lane::{CheckpointWish, Lane};
+use super::mover::{Chunk, Goal, Moved, Mover, Work};
 use super::ops::{DiskOp, OpOutput};
 use super::options::planted;
-use super::pack::{self, PACK_DIR, PackEntry, PackFile, PackRef, pack_path};
-use crate::disk::{FileId, is_unreadable};
+use super::survey::Survey;
+use crate::disk::FileId;
 use crate::planted::PlantedBug;
 
-/// Batches are gathered up to this size before a pack is written on.
-const PACK_WRITE_BYTES: usize = 1 << 20;
+/// Partitions that are told where their data lies before the lock is given back.
+const SLICE: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     WaitDurable,
-    CreatePack,
-    Gather,
-    WritePack,
-    SyncPack,
-    SyncPackDir,
-    Create,
-    Write,
-    Sync,
-    Rename,
+    Move,
+    Create(usize),
+    Write(usize),
+    Sync(usize),
+    Rename(usize),
     SyncDir,
-    ReadBack,
+    ReadBack(usize),
+    Install,
 }
 
-/// A batch to be packed: what its entry will be, and where it lies now.
-#[derive(Debug, Clone, Copy)]
-struct Item {
-    entry: PackEntry,
-    from: Position,
+/// What a checkpoint that is given up has to give back.
+#[derive(Debug)]
+struct Taken {
+    facts: BTreeSet<String>,
+    deleted: Vec<TopicId>,
+    partitions: Vec<PartitionKey>,
 }
 
 #[derive(Debug)]
 struct Job {
     stage: Stage,
     head: Head,
-    state: BytesMut,
-    items: Vec<Item>,
-    /// The next item to be gathered.
-    next: usize,
-    buffer: BytesMut,
-    pack: Option<FileId>,
-    pack_id: u64,
-    pack_ref: Option<PackRef>,
-    written: u64,
-    file: Option<FileId>,
+    state: State,
+    taken: Taken,
+    mover: Mover,
+    files: [Option<FileId>; 2],
     bytes: Bytes,
+    /// What must be durable besides what the checkpoint holds, before it is written.
+    needs_lsn: u64,
+    /// The new pack is in use.
+    pack_added: bool,
+}
+
+/// The checkpoints that the next one can go on from.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Chain {
+    /// The whole one, and those since that hold changes.
+    pub numbers: Vec<u64>,
+    /// Bytes of the whole one, and of all others.
+    pub whole_bytes: u64,
+    pub change_bytes: u64,
 }
 
 /// The checkpointer's state between two operations.
 #[derive(Debug)]
 pub(super) struct Checkpointer {
+    survey: Option<Survey>,
     job: Option<Job>,
-    next_number: u64,
-    next_pack: u64,
+    /// Empty if the next checkpoint must be whole.
+    chain: Chain,
 }
 
 impl Checkpointer {
-    pub(super) fn new(next_number: u64, next_pack: u64) -> Checkpointer {
-        Checkpointer { job: None, next_number, next_pack }
+    pub(super) fn new(chain: Chain) -> Checkpointer {
+        Checkpointer { survey: None, job: None, chain }
     }
 
     /// Begins a checkpoint if one is due. `true` if one is under way.
     pub(super) fn begin(&mut self, lane: &mut Lane) -> bool {
-        if self.job.is_some() {
+        if self.job.is_some() || self.survey.is_some() {
             return true;
         }
         let grown = lane.log_bytes_since_checkpoint >= lane.options.checkpoint_bytes;
         if lane.failed.is_some() || (lane.wish == CheckpointWish::None && !grown) || lane.clean_stop.is_some() {
             return false;
         }
-        self.job = Some(self.capture(lane));
+        self.survey = Some(Survey::default());
         true
     }
 
-    fn capture(&mut self, lane: &mut Lane) -> Job {
+    fn capture(&mut self, lane: &mut Lane, survey: Survey) -> Job {
         let clean = lane.wish == CheckpointWish::Clean;
         lane.wish = CheckpointWish::None;
         lane.log_bytes_since_checkpoint = 0;
-        if std::mem::take(&mut lane.packs_thinned) {
-            lane.find_live_packs();
+        lane.collect_dropped();
+        let Chain { numbers, whole_bytes, change_bytes } = &self.chain;
+        let whole = numbers.len() >= lane.options.whole_checkpoint_every || change_bytes > whole_bytes;
+        let previous = numbers.last().copied().filter(|_| !whole).unwrap_or(0);
+        let taken = Taken {
+            facts: lane.fold.meta.take_changed(),
+            deleted: std::mem::take(&mut lane.fold.changes.deleted),
+            partitions: take_partitions(lane),
+        };
+        let mut state = State::default();
+        lane.fold.meta.put(&mut state.meta, Some(&taken.facts).filter(|_| previous != 0));
+        if previous == 0 {
+            state.partitions = lane.fold.partitions().map(|(key, p)| Captured::of(key, p)).collect();
+        } else {
+            state.deleted.clone_from(&taken.deleted);
+            let captured = |key: &PartitionKey| Some(Captured::of(*key, lane.fold.partition(*key).ok()?));
+            state.partitions = taken.partitions.iter().filter_map(captured).collect();
         }
-        let items: Vec<Item> = unpacked(lane);
-        let packs = lane.live_packs.iter().filter_map(|id| lane.packs.get(id)).map(|p| p.reference).collect();
+        let number = lane.stored.next_checkpoint;
+        lane.stored.next_checkpoint += 1;
+        let pack_id = lane.fold.next_pack;
+        lane.fold.next_pack += 1;
         let head = Head {
-            number: self.next_number,
+            number,
+            previous,
             clean,
             incarnation: lane.options.incarnation,
             position: lane.writer.end,
             next_lsn: lane.next_lsn,
             next_generation: lane.writer.next_generation,
-            packs,
+            next_pack: pack_id + 1,
+            next_segment: lane.next_segment,
+            packs: lane.stored.references(),
         };
-        self.next_number += 1;
-        let pack_id = self.next_pack;
-        self.next_pack += u64::from(!items.is_empty());
-        Job {
-            stage: Stage::WaitDurable,
-            head,
-            state: checkpoint::encode_state(&lane.fold),
-            items,
-            next: 0,
-            buffer: BytesMut::new(),
-            pack: None,
-            pack_id,
-            pack_ref: None,
-            written: 0,
-            file: None,
-            bytes: Bytes::new(),
+        let mut work: BTreeMap<PartitionKey, Work> = BTreeMap::new();
+        for key in &survey.plan.of_emptied {
+            if let Ok(partition) = lane.fold.partition(*key) {
+                let (instance, end) = (partition.instance, Offset(i64::MIN));
+                work.insert(*key, Work { key: *key, instance, end });
+            }
         }
+        let wanted = |c: &&Captured| c.logged || survey.plan.into_segments.contains(&c.key);
+        let captured = state.partitions.iter().filter(wanted);
+        work.extend(captured.map(|c| (c.key, Work { key: c.key, instance: c.instance, end: c.end })));
+        let work: VecDeque<Work> = work.into_values().collect();
+        let mover = Mover::new(survey.plan, work, pack_id);
+        let (files, bytes, pack_added) = ([None; 2], Bytes::new(), false);
+        Job { stage: Stage::WaitDurable, head, state, taken, mover, files, bytes, needs_lsn: 0, pack_added }
     }
 
     /// The next operation; `None` while the log is not durable up to the captured position.
     pub(super) fn poll(&mut self, lane: &mut Lane) -> Option<DiskOp> {
-        let job = self.job.as_mut()?;
-        job.advance(lane);
-        job.next_op(lane)
+        if let Some(mut survey) = self.survey.take() {
+            // The last checkpoint moves nothing that is well where it is.
+            if lane.wish != CheckpointWish::Clean && !survey.step(lane) {
+                self.survey = Some(survey);
+                return Some(DiskOp::Pause);
+            }
+            if lane.wish == CheckpointWish::Clean {
+                survey = Survey::default();
+            }
+            self.job = Some(self.capture(lane, survey));
+        }
+        self.job.as_mut()?.next_op(lane)
     }
 
     /// Takes the result of the operation that [`Checkpointer::poll`] gave. Operations that clean up go to `garbage`.
@@ -141,21 +179,17 @@ impl Checkpointer {
         garbage: &mut Vec<DiskOp>,
     ) -> bool {
         let Some(job) = &mut self.job else { return false };
-        let result = match result {
-            Err(error) if job.stage == Stage::Gather && is_unreadable(&error) => {
-                job.leave_out(lane, "a durable batch cannot be read");
-                return false;
-            }
-            other => other,
+        let outcome = match job.stage {
+            Stage::Move => job.mover.done(lane, result, garbage).map(|()| false),
+            _ => result.map_err(|e| e.to_string()).and_then(|output| job.take(lane, output)),
         };
-        let outcome = result.map_err(|e| e.to_string()).and_then(|output| job.take(output));
         match outcome {
-            Ok(false) => {}
+            Ok(false) => false,
             Ok(true) => {
                 let job = self.job.take().expect("it was here a moment ago");
                 let clean = job.head.clean;
-                job.install(lane, garbage);
-                return clean;
+                job.install(lane, &mut self.chain, garbage);
+                clean
             }
             Err(reason) => {
                 let job = self.job.take().expect("it was here a moment ago");
@@ -164,208 +198,228 @@ impl Checkpointer {
                 } else {
                     job.give_up(lane, &reason, garbage);
                 }
+                false
             }
         }
-        false
     }
 }
 
-/// The batches whose only home is the log, by partition and offset. They are the last of each index.
-fn unpacked(lane: &Lane) -> Vec<Item> {
-    let mut items = Vec::new();
-    for (key, partition) in lane.fold.partitions() {
-        let entries = &partition.index.entries;
-        let first = entries.partition_point(|e| matches!(e.home, Home::Pack { .. }));
-        for e in &entries[first..] {
-            let Home::Log { generation, offset } = e.home else { continue };
-            let (base, last, max_timestamp_ms) = (e.base, e.last, e.max_timestamp_ms);
-            let entry = PackEntry { key, base, last, max_timestamp_ms, offset: 0, len: e.len, crc: e.crc };
-            items.push(Item { entry, from: Position { generation, offset } });
-        }
-    }
-    items
+/// The partitions that were changed since the last capture, in order.
+fn take_partitions(lane: &mut Lane) -> Vec<PartitionKey> {
+    let mut keys = std::mem::take(&mut lane.fold.changes.partitions);
+    keys.retain(|key| {
+        let partition = lane.fold.partition_quietly(*key);
+        partition.is_ok_and(|partition| std::mem::take(&mut partition.changed))
+    });
+    keys.sort_unstable();
+    keys
 }
 
 impl Job {
-    /// Moves on over the stages that need no operation.
-    fn advance(&mut self, lane: &mut Lane) {
+    fn next_op(&mut self, lane: &mut Lane) -> Option<DiskOp> {
         let hasty = planted(&lane.options, PlantedBug::CheckpointWithoutWaitingForDurable);
         if self.stage == Stage::WaitDurable && (hasty || lane.durable + 1 >= self.head.next_lsn) {
-            self.stage = if self.items.is_empty() { Stage::Create } else { Stage::CreatePack };
+            self.stage = Stage::Move;
         }
-        if self.stage == Stage::Gather {
-            while self.next < self.items.len() && self.buffer.len() < PACK_WRITE_BYTES {
-                let item = self.items[self.next];
-                let cached = lane.tail.get(item.from.generation, item.from.offset, item.entry.len as usize);
-                match cached {
-                    Some(batch) => self.gather(&batch),
-                    None if lane.files.contains_key(&item.from.generation) => return,
-                    // Left out of an earlier checkpoint, and its file was used again since.
-                    None => self.leave_out(lane, "the file that held a batch is gone"),
-                }
+        if self.stage == Stage::Move {
+            if let Some(op) = self.mover.poll(lane) {
+                return Some(op);
             }
-            self.stage = Stage::WritePack;
-            if self.next == self.items.len() {
-                self.close_pack();
+            if std::mem::take(&mut self.mover.vanished) {
+                self.needs_lsn = lane.next_lsn - 1;
             }
+            if lane.durable < self.needs_lsn {
+                return None;
+            }
+            self.compose(lane);
+            self.stage = Stage::Create(0);
         }
         if self.stage == Stage::SyncDir && planted(&lane.options, PlantedBug::LogFreedByNewestCheckpoint) {
-            self.stage = Stage::ReadBack;
+            self.stage = Stage::ReadBack(0);
         }
-        if self.stage == Stage::SyncPack && planted(&lane.options, PlantedBug::PackNotSynced) {
-            self.stage = Stage::SyncPackDir;
-        }
-    }
-
-    /// Adds a batch as it is. Should it have rotted, its entry keeps the checksum it ought to have, so that it still shows.
-    fn gather(&mut self, batch: &[u8]) {
-        self.items[self.next].entry.offset = self.written + self.buffer.len() as u64;
-        self.buffer.extend_from_slice(batch);
-        self.next += 1;
-    }
-
-    /// Goes on without a batch that cannot be had. Its partition is quarantined; a restart sees the hole and does the same.
-    fn leave_out(&mut self, lane: &mut Lane, reason: &str) {
-        let item = self.items.remove(self.next);
-        // What was deleted meanwhile needs nothing.
-        if let Ok(partition) = lane.fold.partition_mut(item.entry.key)
-            && item.entry.last >= partition.durable_start
-        {
-            partition.quarantine(item.entry.key, reason);
-        }
-    }
-
-    fn close_pack(&mut self) {
-        let entries: Vec<PackEntry> = self.items.iter().map(|i| i.entry).collect();
-        let at = self.written + self.buffer.len() as u64;
-        let index_crc = pack::put_index(&mut self.buffer, at, &entries);
-        let len = self.written + self.buffer.len() as u64;
-        self.pack_ref = Some(PackRef { id: self.pack_id, len, index_crc });
-    }
-
-    fn next_op(&mut self, lane: &Lane) -> Option<DiskOp> {
-        let (path, tmp) = self.paths();
-        let pack = self.pack.unwrap_or(FileId(0));
-        let file = self.file.unwrap_or(FileId(0));
+        let number = self.head.number;
+        let tmp = |copy| format!("{}.tmp", checkpoint_path(number, copy));
+        let file = |copy: usize| self.files[copy].unwrap_or(FileId(0));
         Some(match self.stage {
-            Stage::WaitDurable => return None,
-            Stage::CreatePack => DiskOp::Create(pack_path(self.pack_id)),
-            Stage::Gather => {
-                let item = self.items[self.next];
-                let log = lane.files.get(&item.from.generation)?;
-                DiskOp::Read { file: log.file, offset: item.from.offset, length: item.entry.len as usize }
-            }
-            Stage::WritePack => DiskOp::Write { file: pack, offset: self.written, bytes: self.buffer.clone().freeze() },
-            Stage::SyncPack => DiskOp::Sync(pack),
-            Stage::SyncPackDir => DiskOp::SyncDir(PACK_DIR),
-            Stage::Create => DiskOp::Create(tmp),
-            Stage::Write => DiskOp::Write { file, offset: 0, bytes: self.bytes.clone() },
-            Stage::Sync => DiskOp::Sync(file),
-            Stage::Rename => DiskOp::Rename { from: tmp, to: path },
+            Stage::WaitDurable | Stage::Move => return None,
+            Stage::Create(copy) => DiskOp::Create(tmp(copy)),
+            Stage::Write(copy) => DiskOp::Write { file: file(copy), offset: 0, bytes: self.bytes.clone() },
+            Stage::Sync(copy) => DiskOp::Sync(file(copy)),
+            Stage::Rename(copy) => DiskOp::Rename { from: tmp(copy), to: checkpoint_path(number, copy) },
             Stage::SyncDir => DiskOp::SyncDir(CHECKPOINT_DIR),
-            Stage::ReadBack => DiskOp::Read { file, offset: 0, length: self.bytes.len() },
+            Stage::ReadBack(copy) => DiskOp::Read { file: file(copy), offset: 0, length: self.bytes.len() },
+            Stage::Install => DiskOp::Pause,
         })
     }
 
-    fn paths(&self) -> (String, String) {
-        let path = checkpoint_path(self.head.number);
-        let tmp = format!("{path}.tmp");
-        (path, tmp)
+    /// Everything that it refers to is durable: makes the checkpoint's bytes.
+    fn compose(&mut self, lane: &Lane) {
+        self.head.packs.extend(self.mover.pack().map(|pack| pack.reference));
+        self.head.next_segment = lane.next_segment;
+        let mut quarantined: BTreeMap<PartitionKey, &str> = self.mover.left_out.iter().copied().collect();
+        let mut grown: BTreeMap<PartitionKey, &[Chunk]> = BTreeMap::new();
+        for moved in &self.mover.moved {
+            if let Goal::Segments(chunks) = &moved.goal {
+                grown.insert(moved.work.key, chunks);
+            }
+        }
+        for captured in &mut self.state.partitions {
+            if let Some(reason) = quarantined.remove(&captured.key) {
+                captured.quarantined.get_or_insert(reason.into());
+            }
+            for chunk in grown.get(&captured.key).copied().unwrap_or_default() {
+                let number = chunk.segment.file.number;
+                captured.segments.retain(|s| s.file.number != number);
+                if chunk.segment.bytes > 0 {
+                    captured.segments.push(chunk.segment.clone());
+                }
+            }
+        }
+        self.bytes = checkpoint::encode(&self.head, &self.state);
     }
 
     /// Takes what an operation gave; `true` when the checkpoint is complete.
-    fn take(&mut self, output: OpOutput) -> Result<bool, String> {
+    fn take(&mut self, lane: &mut Lane, output: OpOutput) -> Result<bool, String> {
+        let last = COPIES.len() - 1;
         self.stage = match (self.stage, output) {
-            (Stage::CreatePack, OpOutput::File(file)) => {
-                self.pack = Some(file);
-                pack::put_head(&mut self.buffer);
-                Stage::Gather
+            (Stage::Create(copy), OpOutput::File(file)) => {
+                self.files[copy] = Some(file);
+                Stage::Write(copy)
             }
-            (Stage::Gather, OpOutput::Bytes(batch)) => {
-                self.gather(&batch);
-                Stage::Gather
+            (Stage::Write(copy), _) => Stage::Sync(copy),
+            (Stage::Sync(copy), _) if copy < last => Stage::Create(copy + 1),
+            (Stage::Sync(_), _) => Stage::Rename(0),
+            (Stage::Rename(copy), _) if copy < last => Stage::Rename(copy + 1),
+            (Stage::Rename(_), _) => Stage::SyncDir,
+            (Stage::SyncDir, _) => Stage::ReadBack(0),
+            (Stage::ReadBack(_), OpOutput::Bytes(back)) if back != self.bytes => {
+                return Err("read back with other bytes".into());
             }
-            (Stage::WritePack, _) => {
-                self.written += self.buffer.len() as u64;
-                self.buffer.clear();
-                if self.pack_ref.is_some() { Stage::SyncPack } else { Stage::Gather }
-            }
-            (Stage::SyncPack, _) => Stage::SyncPackDir,
-            (Stage::SyncPackDir, _) => Stage::Create,
-            (Stage::Create, OpOutput::File(file)) => {
-                self.file = Some(file);
-                self.head.packs.extend(self.pack_ref);
-                self.bytes = checkpoint::encode(&self.head, &self.state).freeze();
-                Stage::Write
-            }
-            (Stage::Write, _) => Stage::Sync,
-            (Stage::Sync, _) => Stage::Rename,
-            (Stage::Rename, _) => Stage::SyncDir,
-            (Stage::SyncDir, _) => Stage::ReadBack,
-            (Stage::ReadBack, OpOutput::Bytes(back)) => {
-                return if back == self.bytes { Ok(true) } else { Err("read back with other bytes".into()) };
-            }
+            (Stage::ReadBack(copy), OpOutput::Bytes(_)) if copy < last => Stage::ReadBack(copy + 1),
+            (Stage::ReadBack(_), OpOutput::Bytes(_)) => Stage::Install,
+            (Stage::Install, _) => return Ok(self.rehome(lane)),
             (stage, output) => unreachable!("{stage:?} does not give {output:?}"),
         };
         Ok(false)
     }
 
-    /// The checkpoint is durable: batches get their new homes, and what only older checkpoints needed is given free.
-    fn install(self, lane: &mut Lane, garbage: &mut Vec<DiskOp>) {
-        garbage.extend(self.file.map(DiskOp::Close));
-        if let (Some(file), Some(reference)) = (self.pack, self.pack_ref) {
-            lane.packs.insert(reference.id, Arc::new(PackFile { file, reference }));
-            if rehome(lane, &self.items, reference.id) {
-                lane.live_packs.insert(reference.id);
-            }
+    /// The checkpoint is durable: some partitions learn where their data lies now. `true` when all of them know.
+    fn rehome(&mut self, lane: &mut Lane) -> bool {
+        if let Some(pack) = self.mover.pack().filter(|_| !self.pack_added) {
+            // One byte more than there is, so that it does not count as dead before all is in it.
+            lane.stored.add_pack(Arc::new(pack), 1);
         }
-        let (position, number) = (self.head.position, self.head.number);
-        let packs = self.head.packs.iter().map(|p| p.id).collect();
-        lane.retained.push(Retained { number, position, packs });
+        self.pack_added = true;
+        let left = self.mover.moved.len().saturating_sub(SLICE);
+        for moved in self.mover.moved.split_off(left) {
+            self.rehome_one(lane, moved);
+        }
+        lane.collect_dropped();
+        if left == 0
+            && let Some(pack) = self.mover.pack()
+        {
+            lane.stored.take_from_pack(pack.reference.id, 1);
+        }
+        left == 0
+    }
+
+    fn rehome_one(&self, lane: &mut Lane, Moved { work, goal }: Moved) {
+        let Lane { fold, stored, .. } = lane;
+        let mut dropped = Dropped::default();
+        let found = fold.partition_quietly(work.key).ok().filter(|p| p.instance == work.instance);
+        let (chunks, partition) = match (goal, found) {
+            (Goal::Pack(blocks), Some(partition)) => {
+                partition.index.moved_away(work.end, |p| self.mover.empties(p.pack), &mut dropped);
+                let pack = self.mover.pack().map_or(0, |pack| pack.reference.id);
+                partition.index.add_packed(blocks.iter().map(|block| Packed { pack, block: *block }));
+                partition.index.cut_below(partition.durable_start, &mut dropped);
+                stored.add_to_pack(pack, blocks.iter().map(|b| u64::from(b.len)).sum());
+                return stored.take(dropped);
+            }
+            (Goal::Pack(_), None) => return,
+            (Goal::Segments(chunks), Some(partition)) => (chunks, partition),
+            (Goal::Segments(chunks) | Goal::Nowhere(chunks), _) => {
+                let new = chunks.into_iter().filter(|c| c.old_len == 0).map(|c| (c.segment.file, c.segment.bytes));
+                let new: BTreeMap<u64, _> = new.map(|(file, bytes)| (file.number, (file, bytes))).collect();
+                return new.into_values().for_each(|(file, bytes)| stored.dies(Stored::Segment(file), bytes));
+            }
+        };
+        let mut grown = Vec::new();
+        partition.index.moved_away(work.end, |_| true, &mut dropped);
+        for Chunk { segment, old_len, blocks } in chunks {
+            let (number, len) = (segment.file.number, segment.len);
+            if segment.bytes == 0 {
+                stored.dies(Stored::Segment(segment.file), 0);
+                continue;
+            }
+            stored.lives_again(number);
+            partition.index.put_segment(segment);
+            grown.push((number, (old_len, len), blocks));
+        }
+        partition.index.cut_below(partition.durable_start, &mut dropped);
+        stored.take(dropped);
+        grown.iter().for_each(|(number, lengths, blocks)| lane.blocks().grow(*number, *lengths, blocks));
+    }
+
+    /// The checkpoint is complete: what only older ones needed is given free.
+    fn install(self, lane: &mut Lane, chain: &mut Chain, garbage: &mut Vec<DiskOp>) {
+        garbage.extend(self.files.into_iter().flatten().map(DiskOp::Close));
+        let Head { position, number, previous, .. } = self.head;
+        if previous == 0 {
+            *chain = Chain { numbers: Vec::new(), whole_bytes: self.bytes.len() as u64, change_bytes: 0 };
+        } else {
+            chain.change_bytes += self.bytes.len() as u64;
+            lane.stats.incremental_checkpoints += 1;
+        }
+        chain.numbers.push(number);
+        lane.retained.push(Retained { number, position, chain: chain.numbers.clone() });
+        let mut dropped = BTreeSet::new();
         while lane.retained.len() > 2 {
-            let oldest = lane.retained.remove(0);
-            garbage.push(DiskOp::Remove(checkpoint_path(oldest.number)));
+            dropped.extend(lane.retained.remove(0).chain);
+        }
+        let base_goes = planted(&lane.options, PlantedBug::ChainNotKept);
+        let needed = |number: &u64| {
+            lane.retained.iter().any(|r| r.number == *number || (!base_goes && r.chain.contains(number)))
+        };
+        for number in dropped.iter().filter(|number| !needed(number)) {
+            garbage.extend((0..COPIES.len()).map(|copy| DiskOp::Remove(checkpoint_path(*number, copy))));
+        }
+        if planted(&lane.options, PlantedBug::ChangeForgotten) {
+            take_partitions(lane);
         }
         lane.tail.forget_below(position.generation, position.offset);
         lane.give_free();
-        lane.wish_for_dead_packs();
+        lane.wish_for_dead_files();
         lane.stats.checkpoints += 1;
     }
 
     fn give_up(self, lane: &mut Lane, reason: &str, garbage: &mut Vec<DiskOp>) {
-        tracing::warn!(reason, number = self.head.number, "the checkpoint was given up; it will be tried again");
-        let (path, tmp) = self.paths();
-        let renamed = self.stage == Stage::ReadBack;
-        if renamed {
-            garbage.extend(self.file.into_iter().chain(self.pack).map(DiskOp::Close));
-        }
-        for (file, path) in [(self.file, if renamed { path } else { tmp }), (self.pack, pack_path(self.pack_id))] {
-            // A checkpoint that reads back wrong has its name: its pack must stay as long as that name might.
-            if let Some(file) = file.filter(|_| !renamed) {
-                garbage.push(DiskOp::Close(file));
-                garbage.push(DiskOp::Remove(path));
+        let number = self.head.number;
+        tracing::warn!(reason, number, "the checkpoint was given up; it will be tried again");
+        // One that reads back wrong has its name: its files must stay as long as that name might be chosen.
+        let named = matches!(self.stage, Stage::ReadBack(_));
+        for (copy, file) in self.files.into_iter().enumerate() {
+            let Some(file) = file else { continue };
+            garbage.push(DiskOp::Close(file));
+            if !named {
+                garbage.push(DiskOp::Remove(format!("{}.tmp", checkpoint_path(number, copy))));
             }
         }
+        let Taken { facts, deleted, partitions } = self.taken;
+        lane.fold.meta.give_back_changed(facts);
+        lane.fold.changes.deleted.extend(deleted);
+        for key in partitions {
+            let _ = lane.fold.partition_mut(key);
+        }
+        self.mover.abandon(lane, named, garbage);
         if self.head.clean {
             lane.clean_stop = Some(Err(reason.into()));
         }
     }
 }
 
-/// Points the entries at the pack. `true` if any of them is still there.
-fn rehome(lane: &mut Lane, items: &[Item], pack: u64) -> bool {
-    let mut live = false;
-    for item in items {
-        let Ok(partition) = lane.fold.partition_mut(item.entry.key) else { continue };
-        let Some(at) = partition.index.find(item.entry.base) else { continue };
-        partition.index.entries[at].home = Home::Pack { pack, offset: item.entry.offset };
-        live = true;
-    }
-    live
-}
-
 impl Lane {
-    /// Retires what no retained checkpoint needs: log files wholly below the older one, packs that neither refers to.
+    /// Retires what no retained checkpoint needs: log files wholly below the older one, packs and segments that neither refers to.
     pub(super) fn give_free(&mut self) {
         let newest = planted(&self.options, PlantedBug::LogFreedByNewestCheckpoint);
         let floor = match (self.retained.first(), self.retained.last()) {
@@ -375,28 +429,21 @@ impl Lane {
         };
         let kept = self.files.split_off(&floor);
         self.retiring.extend(std::mem::replace(&mut self.files, kept).into_values());
-        let needed = |id: &u64| self.live_packs.contains(id) || self.retained.iter().any(|r| r.packs.contains(id));
-        let dead: Vec<u64> = self.packs.keys().copied().filter(|id| !needed(id)).collect();
-        self.retiring_packs.extend(dead.iter().filter_map(|id| self.packs.remove(id)));
+        if let [first, _] = &self.retained[..] {
+            self.stored.release(first.number);
+        }
     }
 
-    /// Wants another checkpoint if much lies in packs that only the retained ones still need: each frees what it drops.
-    pub(super) fn wish_for_dead_packs(&mut self) {
-        let dead = self.packs.values().filter(|p| !self.live_packs.contains(&p.reference.id));
-        if dead.map(|p| p.reference.len).sum::<u64>() >= self.options.checkpoint_bytes {
+    /// Wants another checkpoint if much lies in files that only the retained ones still need: each frees what it drops.
+    pub(super) fn wish_for_dead_files(&mut self) {
+        if self.stored.dying_bytes() >= self.options.checkpoint_bytes {
             self.wish = self.wish.max(CheckpointWish::Wanted);
         }
     }
 
-    /// Finds again which packs hold batches that are still there. After something was deleted.
-    pub(super) fn find_live_packs(&mut self) {
-        self.live_packs.clear();
-        for (_, partition) in self.fold.partitions() {
-            for entry in &partition.index.entries {
-                if let Home::Pack { pack, .. } = entry.home {
-                    self.live_packs.insert(pack);
-                }
-            }
-        }
+    /// Notes which files partitions gave up since this was called last.
+    pub(super) fn collect_dropped(&mut self) {
+        let dropped = std::mem::take(&mut self.fold.dropped);
+        self.stored.take(dropped);
     }
 }

@@ -4,13 +4,14 @@
 //! Deliberately not here: bytes, files, durability; an entry's sequence number is compared with the durable one by readers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use pagemark_core::partition::ProducerTable;
 use pagemark_wire::records::{BATCH_HEADER_LEN, BatchHeader, StampedBatch};
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex as Index, PartitionKey, ProducerId, TopicId};
 
-use super::index::{BatchEntry, PartitionIndex};
+use super::index::{BatchEntry, Dropped, PartitionIndex};
 use super::meta::KeyedState;
 use crate::engine::{EngineError, EpochStart, Extent, Keep, OpenedPartition, ShardEpoch, ShardId};
 
@@ -29,6 +30,12 @@ pub(crate) struct Partition {
     pub index: PartitionIndex,
     /// The shard whose owner may append. Not stored: a restart has no owners.
     pub owner: Option<ShardId>,
+    /// Packs below this hold nothing of it: they were begun before it was made.
+    pub first_pack: u64,
+    /// Tells it from one of the same name before or after it. Not stored.
+    pub instance: u64,
+    /// Something that checkpoints hold has changed since the last one was captured.
+    pub changed: bool,
 }
 
 impl Partition {
@@ -42,6 +49,9 @@ impl Partition {
             quarantined: None,
             index: PartitionIndex::default(),
             owner: None,
+            first_pack: 0,
+            instance: 0,
+            changed: false,
         }
     }
 
@@ -76,10 +86,10 @@ impl Partition {
         }
     }
 
-    /// A log start is durable: readers see it, and what lies below goes. `true` if some of that lay in a pack.
-    fn settle_start(&mut self, start: Offset) -> bool {
+    /// A log start is durable: readers see it, and what lies below goes.
+    fn settle_start(&mut self, start: Offset, dropped: &mut Dropped) {
         self.durable_start = self.durable_start.max(start);
-        self.index.cut_below(self.durable_start)
+        self.index.cut_below(self.durable_start, dropped);
     }
 
     /// Where the log would begin if only this were kept; `None` if that changes nothing.
@@ -137,6 +147,21 @@ pub(crate) struct Fold {
     pub meta: KeyedState,
     /// Log starts that were accepted, by the write that brought each, and are not known to be durable yet.
     unsettled: VecDeque<(u64, PartitionKey, Offset)>,
+    /// What partitions gave up, until somebody looks which files that lets go.
+    pub dropped: Dropped,
+    /// What has changed since the last checkpoint was captured.
+    pub changes: Changes,
+    /// The number of the next pack: what is made now has nothing in those below.
+    pub next_pack: u64,
+    instances: u64,
+}
+
+/// What an incremental checkpoint has to say, facts aside.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Changes {
+    /// Those with their mark set; a name may be here twice, or be gone.
+    pub partitions: Vec<PartitionKey>,
+    pub deleted: Vec<TopicId>,
 }
 
 impl Fold {
@@ -146,10 +171,19 @@ impl Fold {
         found.ok_or(EngineError::UnknownPartition(key))
     }
 
+    /// A partition, to be changed in what checkpoints hold of it.
     pub(crate) fn partition_mut(&mut self, key: PartitionKey) -> Result<&mut Partition, EngineError> {
-        let index = usize::try_from(key.partition.0).ok();
-        let found = index.and_then(|i| self.topics.get_mut(&key.topic)?.get_mut(i));
-        found.ok_or(EngineError::UnknownPartition(key))
+        let Fold { topics, changes, .. } = self;
+        let found = find_mut(topics, key)?;
+        if !std::mem::replace(&mut found.changed, true) {
+            changes.partitions.push(key);
+        }
+        Ok(found)
+    }
+
+    /// A partition, to be changed in nothing that checkpoints hold of it.
+    pub(crate) fn partition_quietly(&mut self, key: PartitionKey) -> Result<&mut Partition, EngineError> {
+        find_mut(&mut self.topics, key)
     }
 
     /// All partitions in order.
@@ -157,6 +191,20 @@ impl Fold {
         self.topics
             .iter()
             .flat_map(|(topic, partitions)| partitions.iter().enumerate().map(|(i, p)| (partition_key(*topic, i), p)))
+    }
+
+    /// All partitions in order, from one on.
+    pub(crate) fn partitions_from(
+        &self,
+        from: Option<PartitionKey>,
+    ) -> impl Iterator<Item = (PartitionKey, &Partition)> {
+        let first = from.map(|key| (key.topic, key.partition.0 as usize));
+        let topics =
+            self.topics.range((first.map_or(Bound::Unbounded, |(topic, _)| Bound::Included(topic)), Bound::Unbounded));
+        topics.flat_map(move |(topic, partitions)| {
+            let skipped = first.filter(|(of, _)| of == topic).map_or(0, |(_, index)| index);
+            partitions.iter().enumerate().skip(skipped).map(|(i, p)| (partition_key(*topic, i), p))
+        })
     }
 
     /// All partitions in order, to be changed.
@@ -172,9 +220,36 @@ impl Fold {
     }
 
     pub(crate) fn create(&mut self, topic: TopicId, partitions: u32, first_epoch: LeaderEpoch) {
-        let known = self.topics.entry(topic).or_default();
-        let wanted = known.len().max(partitions as usize);
-        known.resize_with(wanted, || Partition::new(first_epoch));
+        let Fold { topics, changes, instances, next_pack, .. } = self;
+        let known = topics.entry(topic).or_default();
+        for index in known.len()..partitions as usize {
+            *instances += 1;
+            let made = Partition::new(first_epoch);
+            known.push(Partition { first_pack: *next_pack, instance: *instances, changed: true, ..made });
+            changes.partitions.push(partition_key(topic, index));
+        }
+    }
+
+    /// Puts a partition that a checkpoint holds into its place; partitions come in order.
+    pub(crate) fn restore(&mut self, key: PartitionKey, partition: Partition) -> Option<()> {
+        let known = self.topics.entry(key.topic).or_default();
+        let index = usize::try_from(key.partition.0).ok()?;
+        self.instances += 1;
+        let partition = Partition { instance: self.instances, ..partition };
+        match known.len() {
+            len if index < len => known[index] = partition,
+            len if index == len => known.push(partition),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Forgets a topic with all its data.
+    pub(crate) fn delete(&mut self, topic: TopicId) {
+        for mut partition in self.topics.remove(&topic).into_iter().flatten() {
+            partition.index.clear(&mut self.dropped);
+        }
+        self.changes.deleted.push(topic);
     }
 
     /// Accepts a log start that [`Owners::judge_start`] let pass, or that a log holds. One that moves nothing is none.
@@ -187,18 +262,16 @@ impl Fold {
         Ok(())
     }
 
-    /// Everything up to here is durable: log starts among it take effect. `true` if some of what went lay in a pack.
-    pub(crate) fn settle(&mut self, durable_lsn: u64) -> bool {
-        let mut packed = false;
+    /// Everything up to here is durable: log starts among it take effect.
+    pub(crate) fn settle(&mut self, durable_lsn: u64) {
         while let Some((_, key, start)) = self.unsettled.front().copied().filter(|(lsn, ..)| *lsn <= durable_lsn) {
             self.unsettled.pop_front();
             // One of a topic that was deleted, or even made anew, has nothing to say.
-            if let Ok(partition) = self.partition_mut(key) {
+            if let Ok(partition) = find_mut(&mut self.topics, key) {
                 let start = start.min(partition.log_start);
-                packed |= partition.settle_start(start);
+                partition.settle_start(start, &mut self.dropped);
             }
         }
-        packed
     }
 
     pub(crate) fn topics(&self) -> Vec<(TopicId, u32)> {
@@ -211,6 +284,12 @@ impl Fold {
         let next = |p: &Partition| EpochStart { epoch: LeaderEpoch(p.epoch().0.saturating_add(1)), start: p.log_end };
         self.partitions().filter(|(_, p)| p.quarantined.is_none()).map(|(key, p)| (key, next(p))).collect()
     }
+}
+
+fn find_mut(topics: &mut BTreeMap<TopicId, Vec<Partition>>, key: PartitionKey) -> Result<&mut Partition, EngineError> {
+    let index = usize::try_from(key.partition.0).ok();
+    let found = index.and_then(|i| topics.get_mut(&key.topic)?.get_mut(i));
+    found.ok_or(EngineError::UnknownPartition(key))
 }
 
 fn partition_key(topic: TopicId, index: usize) -> PartitionKey {
@@ -240,7 +319,7 @@ impl Owners {
         let opened = opened?;
         self.epochs.insert(shard, epoch);
         for key in partitions {
-            fold.partition_mut(*key)?.owner = Some(shard);
+            fold.partition_quietly(*key)?.owner = Some(shard);
         }
         Ok(opened)
     }

@@ -4,31 +4,34 @@
 //! under the lock and without IO. The flusher takes what is pending. Readers compare sequence numbers with `durable`.
 //! Deliberately not here: disk operations (`flusher.rs`, `checkpoint.rs`, `recycler.rs`).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use pagemark_wire::records::BatchHeader;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, TopicId};
 
+use super::block_cache::BlockCache;
 use super::buffers::{Buffer, Buffers, Piece};
 use super::checkpoint::Retained;
+use super::files::Files;
 use super::fold::{self, Fold, Owners};
-use super::index::{BatchEntry, Home};
+use super::index::BatchEntry;
 use super::log_file::{FIRST_RECORD_AT, FileHeader, LogFile, ReadySlot};
 use super::meta::MetaChange;
 use super::options::LocalOptions;
-use super::pack::PackFile;
 use super::record::{self, Body, Seal};
 use super::tail_cache::TailCache;
-use crate::engine::{AtomicGroup, Compare, EngineError, Lsn, Progress, ShardEpoch, ShardId, Ticket, TxnOutcome, Write};
+use crate::engine::{
+    AtomicGroup, Compare, EngineError, Lsn, Progress, SegmentLimit, ShardEpoch, ShardId, Ticket, TxnOutcome, Write,
+};
 
 /// The write buffer: batches are copied into slabs of this size and read from there until they leave the tail cache.
 const SLAB_BYTES: u64 = 512 << 10;
 
 /// A place in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Position {
+pub(crate) struct Position {
     pub generation: u64,
     pub offset: u64,
 }
@@ -191,8 +194,16 @@ pub struct EngineStats {
     pub buffer_bytes: u64,
     /// Pack files in use.
     pub packs: u64,
+    /// Segments in use.
+    pub segments: u64,
     /// Checkpoints completed.
     pub checkpoints: u64,
+    /// Those among them that hold only changes.
+    pub incremental_checkpoints: u64,
+    /// Pieces appended to segments.
+    pub chunks: u64,
+    /// Segments sealed.
+    pub segments_sealed: u64,
     /// Partitions that may not be used.
     pub quarantined: u64,
 }
@@ -212,12 +223,14 @@ pub(super) struct Lane {
     pub files: BTreeMap<u64, Arc<LogFile>>,
     /// Log files that nothing needs but perhaps a reader.
     pub retiring: Vec<Arc<LogFile>>,
-    pub packs: BTreeMap<u64, Arc<PackFile>>,
-    /// The packs that hold batches that are still there.
-    pub live_packs: BTreeSet<u64>,
-    /// A log start took batches out of packs since `live_packs` was found.
-    pub packs_thinned: bool,
-    pub retiring_packs: Vec<Arc<PackFile>>,
+    /// Packs and segments.
+    pub stored: Files,
+    /// No segment has this number or a higher one.
+    pub next_segment: u64,
+    /// Blocks of segments. Readers look into it without the lane's lock.
+    pub blocks: Arc<Mutex<BlockCache>>,
+    /// Limits that topics have of their own.
+    pub segment_limits: BTreeMap<TopicId, SegmentLimit>,
     pub tail: TailCache,
     /// The last two verified checkpoints, older first.
     pub retained: Vec<Retained>,
@@ -247,6 +260,16 @@ impl Lane {
             None if self.closed => Err(EngineError::Stopped("closed".into())),
             None => Ok(()),
         }
+    }
+
+    /// Where a topic's segments end: bytes, and milliseconds.
+    pub(super) fn segment_limit(&self, topic: Option<TopicId>) -> (u64, i64) {
+        let own = topic.and_then(|topic| self.segment_limits.get(&topic));
+        own.map_or((self.options.segment_bytes, self.options.segment_ms), |own| (own.bytes, own.ms))
+    }
+
+    pub(super) fn blocks(&self) -> MutexGuard<'_, BlockCache> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The receipt of everything accepted so far.
@@ -311,8 +334,8 @@ impl Lane {
         let (lsn, at) = self.place(record::group_payload_len(group));
         let offsets = record::put_group(&mut self.writer.slab, lsn, self.writer.seal, group);
         for ((append, header), offset) in group.0.iter().zip(headers).zip(offsets) {
-            let home = Home::Log { generation: at.generation, offset: at.offset + offset as u64 };
-            let entry = BatchEntry::new(header, append.crc, lsn, home);
+            let at = Position { generation: at.generation, offset: at.offset + offset as u64 };
+            let entry = BatchEntry::new(header, append.crc, lsn, at);
             self.fold.partition_mut(append.partition)?.accept(header, entry);
         }
         Ok(())
@@ -336,8 +359,8 @@ impl Lane {
         self.accepting()?;
         if self.fold.topics.contains_key(&topic) {
             self.log(&Body::DeleteTopic { topic });
-            self.fold.topics.remove(&topic);
-            self.find_live_packs();
+            self.fold.delete(topic);
+            self.segment_limits.remove(&topic);
         }
         Ok(self.last_ticket())
     }
@@ -359,7 +382,7 @@ impl Lane {
     /// Everything up to here is durable.
     pub(super) fn durable_up_to(&mut self, lsn: u64) {
         self.durable = lsn;
-        self.packs_thinned |= self.fold.settle(lsn);
+        self.fold.settle(lsn);
     }
 
     pub(super) fn txn(&mut self, compares: &[Compare], writes: Vec<Write>) -> Result<TxnOutcome, EngineError> {

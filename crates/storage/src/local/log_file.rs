@@ -183,10 +183,10 @@ mod tests {
         assert_eq!(FileHeader::decode(&[]), HeaderFound::Blank);
         assert_eq!(FileHeader::decode(&[7; 100]), HeaderFound::Damaged);
         let mut newer = header(1).encode()[..HEADER_LEN - 4].to_vec();
-        newer[8] = 2;
+        newer[8..12].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
         let crc = crc32c::crc32c(&newer);
         newer.extend(crc.to_le_bytes());
-        assert_eq!(FileHeader::decode(&newer), HeaderFound::NewerFormat(2));
+        assert_eq!(FileHeader::decode(&newer), HeaderFound::NewerFormat(FORMAT_VERSION + 1));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! One step is one log record; its sequence number is the revision of what it set. The whole state is in every checkpoint.
 //! Deliberately not here: what the keys mean, and when a step is durable (`lane.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -80,6 +80,8 @@ impl From<Write> for MetaChange {
 pub(crate) struct KeyedState {
     values: BTreeMap<String, Versioned>,
     counters: BTreeMap<String, i64>,
+    /// Names of both kinds that were changed since the last checkpoint was captured.
+    changed: BTreeSet<String>,
 }
 
 impl KeyedState {
@@ -115,6 +117,10 @@ impl KeyedState {
     }
 
     pub(crate) fn apply(&mut self, revision: Lsn, change: MetaChange) {
+        let (MetaChange::Delete(key) | MetaChange::Put(key, _) | MetaChange::Counter(key, _)) = &change;
+        if !self.changed.contains(key) {
+            self.changed.insert(key.clone());
+        }
         match change {
             MetaChange::Delete(key) => {
                 self.values.remove(&key);
@@ -128,33 +134,53 @@ impl KeyedState {
         }
     }
 
-    /// Writes it into a checkpoint.
-    pub(super) fn put(&self, out: &mut BytesMut) {
-        out.put_u64_le(self.values.len() as u64);
-        for (key, versioned) in &self.values {
+    /// The names that were changed since this was called last.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// A checkpoint that was to hold these changes was given up.
+    pub(super) fn give_back_changed(&mut self, names: BTreeSet<String>) {
+        self.changed.extend(names);
+    }
+
+    /// Writes it into a checkpoint, all of it or these names alone.
+    pub(super) fn put(&self, out: &mut BytesMut, only: Option<&BTreeSet<String>>) {
+        let wanted = |name: &String| only.is_none_or(|names| names.contains(name));
+        let gone: Vec<&String> = only.into_iter().flatten().filter(|name| !self.values.contains_key(*name)).collect();
+        out.put_u64_le(gone.len() as u64);
+        gone.iter().for_each(|name| codec::put_sized(out, name.as_bytes()));
+        let count = |all: usize, has: &dyn Fn(&String) -> bool| match only {
+            Some(names) => names.iter().filter(|name| has(name)).count(),
+            None => all,
+        };
+        out.put_u64_le(count(self.values.len(), &|name| self.values.contains_key(name)) as u64);
+        for (key, versioned) in self.values.iter().filter(|(key, _)| wanted(key)) {
             codec::put_sized(out, key.as_bytes());
             out.put_u64_le(versioned.revision.0);
             codec::put_sized(out, &versioned.value);
         }
-        out.put_u64_le(self.counters.len() as u64);
-        for (key, next) in &self.counters {
+        out.put_u64_le(count(self.counters.len(), &|name| self.counters.contains_key(name)) as u64);
+        for (key, next) in self.counters.iter().filter(|(key, _)| wanted(key)) {
             codec::put_sized(out, key.as_bytes());
             out.put_i64_le(*next);
         }
     }
 
-    /// Reads it from a checkpoint.
-    pub(super) fn parse(r: &mut Reader<'_>) -> Option<KeyedState> {
-        let mut state = KeyedState::default();
+    /// Takes over what a checkpoint holds.
+    pub(super) fn restore(&mut self, r: &mut Reader<'_>) -> Option<()> {
+        for _ in 0..r.u64()? {
+            self.values.remove(r.text()?);
+        }
         for _ in 0..r.u64()? {
             let key = r.text()?.to_string();
             let revision = Lsn(r.u64()?);
-            state.values.insert(key, Versioned { revision, value: Bytes::copy_from_slice(r.sized()?) });
+            self.values.insert(key, Versioned { revision, value: Bytes::copy_from_slice(r.sized()?) });
         }
         for _ in 0..r.u64()? {
             let key = r.text()?.to_string();
-            state.counters.insert(key, r.i64()?);
+            self.counters.insert(key, r.i64()?);
         }
-        Some(state)
+        Some(())
     }
 }

@@ -1,23 +1,29 @@
 //! The local engine: one write-ahead log for everything, checkpoints, and recovery, on one directory.
 //!
-//! A write goes `lane.rs` (order, copy, fold) > `flusher.rs` (write, one sync) > durable. `checkpointer.rs` moves what is durable
-//! into packs, `recycler.rs` uses the log's files again, `recovery.rs` with `replay.rs` finds the state after any crash. All of
+//! A write goes `lane.rs` (order, copy, fold) > `flusher.rs` (write, one sync) > durable. `checkpointer.rs` with `mover.rs` moves what
+//! is durable into packs and segments, `recycler.rs` uses the log's files again, `recovery.rs` with `replay.rs` finds the state after any crash. All of
 //! them are plain values without threads or clocks; `driver.rs` drives them, in production or step by step.
-//! Deliberately not here: segments, how long data is kept, compaction.
+//! Deliberately not here: how long data is kept, compaction.
 
+mod block;
+mod block_cache;
 mod buffers;
+mod candidates;
 mod checkpoint;
 mod checkpointer;
 mod codec;
 pub mod driver;
+mod files;
 mod flusher;
 mod fold;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod index;
 mod lane;
+mod locate;
 mod log_file;
 mod meta;
+mod mover;
 mod ops;
 mod options;
 mod pack;
@@ -27,6 +33,8 @@ mod recovery;
 mod recycler;
 mod replay;
 mod scan;
+mod segment;
+mod survey;
 mod tail_cache;
 
 use std::io;
@@ -39,14 +47,16 @@ use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicI
 use crate::disk::{DirLock, Disk, FORMAT_VERSION, LockError, RealDisk, Space};
 use crate::engine::{
     AtomicGroup, Compare, Engine, EngineError, Extent, Keep, Locate, LogStore, MetaStore, OpenedPartition, Progress,
-    ProgressListener, ReadSlice, ShardEpoch, ShardId, Ticket, TxnOutcome, Versioned, Write,
+    ProgressListener, ReadSlice, SegmentLimit, ShardEpoch, ShardId, Ticket, TxnOutcome, Versioned, Write,
 };
 
+use block_cache::BlockCache;
 use driver::{Driver, Machines};
 use lane::Lane;
 
 pub(crate) use fold::{Fold, Owners, Partition, judge};
-pub(crate) use index::{BatchEntry, Home};
+pub(crate) use index::BatchEntry;
+pub(crate) use lane::Position;
 pub(crate) use meta::MetaChange;
 
 pub use driver::ManualEngine;
@@ -64,6 +74,14 @@ pub enum OpenError {
     /// A newer Pagemark wrote it: use that one.
     #[error("the data has format {found}, this version reads formats up to {FORMAT_VERSION}; use a newer Pagemark")]
     NewerFormat {
+        /// The format found.
+        found: u32,
+    },
+    /// A version before the first release wrote it.
+    #[error(
+        "the data has format {found}, which only versions before the first release wrote; this one reads format {FORMAT_VERSION}. Copy the data with a client from a broker of that version, or start on an empty directory"
+    )]
+    OlderFormat {
         /// The format found.
         found: u32,
     },
@@ -93,6 +111,8 @@ struct Core {
     lane: Mutex<Lane>,
     disk: Arc<dyn Disk>,
     listeners: Mutex<Vec<Arc<dyn ProgressListener>>>,
+    /// Blocks of segments that were looked up.
+    blocks: Arc<Mutex<BlockCache>>,
     /// There may be something for the flusher.
     flusher_wakes: Condvar,
     /// There may be something for the background.
@@ -164,6 +184,7 @@ impl LocalEngine {
         let options = Arc::new(options);
         let recovery::Recovered { lane, flusher, background, summary } = recovery::open(&*disk, &options)?;
         let core = Core {
+            blocks: lane.blocks.clone(),
             lane: Mutex::new(lane),
             disk,
             listeners: Mutex::default(),
@@ -187,8 +208,9 @@ impl LocalEngine {
         EngineStats {
             log_files: lane.files.len() as u64,
             ready_files: lane.writer.ready.len() as u64,
-            packs: lane.packs.len() as u64,
             buffer_bytes: lane.writer.buffers.bytes() as u64,
+            packs: lane.stored.pack_count() as u64,
+            segments: lane.fold.partitions().map(|(_, p)| p.index.segments.len() as u64).sum(),
             quarantined: lane.fold.partitions().filter(|(_, p)| p.quarantined.is_some()).count() as u64,
             ..lane.stats
         }
@@ -260,7 +282,7 @@ impl LogStore for LocalEngine {
     }
 
     fn locate(&self, partition: PartitionKey, what: Locate, bound: Offset) -> Result<Option<Bytes>, EngineError> {
-        read::locate(&self.core, partition, what, bound)
+        locate::locate(&self.core, partition, what, bound)
     }
 
     fn extent(&self, partition: PartitionKey) -> Result<Extent, EngineError> {
@@ -277,6 +299,14 @@ impl LogStore for LocalEngine {
     ) -> Result<(), EngineError> {
         let Lane { owners, fold, .. } = &mut *self.core.lane();
         owners.forget_producers(fold, (shard, epoch), partition, producers)
+    }
+
+    fn limit_segments(&self, topic: TopicId, limit: Option<SegmentLimit>) {
+        let mut lane = self.core.lane();
+        match limit {
+            Some(limit) => lane.segment_limits.insert(topic, limit),
+            None => lane.segment_limits.remove(&topic),
+        };
     }
 
     fn topics(&self) -> Vec<(TopicId, u32)> {

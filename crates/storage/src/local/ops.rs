@@ -12,8 +12,12 @@ use crate::disk::{Disk, FileId};
 /// One call of [`Disk`]. Shown, it says how long its bytes are, never what they are: they belong to users, and end up in logs.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DiskOp {
+    /// Nothing, but others get the lock meanwhile.
+    Pause,
     /// Makes a file.
     Create(String),
+    /// Opens a file.
+    Open(String),
     /// Closes a file.
     Close(FileId),
     /// Writes bytes.
@@ -52,7 +56,9 @@ pub enum DiskOp {
 impl fmt::Debug for DiskOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            DiskOp::Pause => f.write_str("Pause"),
             DiskOp::Create(path) => write!(f, "Create({path})"),
+            DiskOp::Open(path) => write!(f, "Open({path})"),
             DiskOp::Close(FileId(file)) => write!(f, "Close(file {file})"),
             DiskOp::Write { file: FileId(file), offset, bytes } => {
                 write!(f, "Write(file {file}, offset {offset}, {} bytes)", bytes.len())
@@ -97,7 +103,9 @@ impl DiskOp {
     pub fn execute(&self, disk: &dyn Disk) -> io::Result<OpOutput> {
         match self {
             DiskOp::Create(path) => return disk.create(path).map(OpOutput::File),
+            DiskOp::Open(path) => return disk.open(path).map(OpOutput::File),
             DiskOp::Read { file, offset, length } => return disk.read_at(*file, *offset, *length).map(OpOutput::Bytes),
+            DiskOp::Pause => {}
             DiskOp::Close(file) => disk.close(*file),
             DiskOp::Write { file, offset, bytes } => disk.write_at(*file, *offset, bytes)?,
             DiskOp::Sync(file) => disk.sync_data(*file)?,

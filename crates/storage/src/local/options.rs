@@ -15,6 +15,20 @@ pub struct LocalOptions {
     pub ready_files: usize,
     /// A checkpoint is taken when the log has grown by so many bytes since the last.
     pub checkpoint_bytes: u64,
+    /// Blocks in packs and segments are put together up to this size, bytes.
+    pub block_bytes: u64,
+    /// A segment of this size is sealed, bytes, unless its topic has a limit of its own.
+    pub segment_bytes: u64,
+    /// So is one whose first batches are so much older than those to be added, milliseconds of their timestamps.
+    pub segment_ms: i64,
+    /// A partition's data is moved into its segment when so much of it lies elsewhere, bytes; below it goes into packs.
+    pub segment_min_bytes: u64,
+    /// How much of what already lies in packs a checkpoint moves at most, bytes.
+    pub moved_bytes: u64,
+    /// Every so many checkpoints one holds everything; those between hold what changed.
+    pub whole_checkpoint_every: usize,
+    /// How many bytes of segments' indexes stay in memory.
+    pub index_cache_bytes: usize,
     /// How many bytes of the log's end stay in memory to be read.
     pub tail_cache_bytes: usize,
     /// Largest log record, bytes.
@@ -34,6 +48,13 @@ impl Default for LocalOptions {
             log_file_bytes: 64 << 20,
             ready_files: 1,
             checkpoint_bytes: 48 << 20,
+            block_bytes: 64 << 10,
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3_600_000,
+            segment_min_bytes: 1 << 20,
+            moved_bytes: 64 << 20,
+            whole_checkpoint_every: 16,
+            index_cache_bytes: 32 << 20,
             tail_cache_bytes: 64 << 20,
             max_record_bytes: 32 << 20,
             idle_mark_ms: 50,

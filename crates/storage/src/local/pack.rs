@@ -1,13 +1,14 @@
-//! Pack files: the batches that a checkpoint moved out of the log, sorted by partition and offset, with an index at the end.
+//! Pack files: the blocks of many partitions with little data, sorted by partition and offset, with an index at the end.
 //!
-//! Written once, synced, never changed. Drawn in `docs/formats/pack.md`. Deliberately not here: when one is written
-//! (`checkpointer.rs`).
+//! Written once, synced, never changed. Drawn in `docs/formats/pack.md`. Deliberately not here: when one is written (`mover.rs`)
+//! and removed (`files.rs`).
 
 use std::io;
 
 use bytes::{BufMut, BytesMut};
-use pagemark_wire::types::{Offset, PartitionKey};
+use pagemark_wire::types::PartitionKey;
 
+use super::block::{self, Block};
 use super::codec::{self, Reader};
 use crate::disk::{Disk, FORMAT_VERSION, FileId};
 
@@ -15,7 +16,7 @@ use crate::disk::{Disk, FORMAT_VERSION, FileId};
 pub(super) const PACK_DIR: &str = "packs";
 const MAGIC: &[u8; 8] = b"PMPACK\0\0";
 const TRAILER_LEN: usize = 24;
-const ENTRY_LEN: usize = 64;
+const ENTRY_LEN: usize = 20 + block::ENTRY_LEN;
 
 /// Path of a pack.
 pub(super) fn pack_path(id: u64) -> String {
@@ -44,17 +45,11 @@ pub(super) struct PackRef {
     pub index_crc: u32,
 }
 
-/// One batch in a pack.
+/// One block in a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PackEntry {
     pub key: PartitionKey,
-    pub base: Offset,
-    pub last: Offset,
-    pub max_timestamp_ms: i64,
-    pub offset: u64,
-    pub len: u32,
-    /// CRC-32C of the whole batch.
-    pub crc: u32,
+    pub block: Block,
 }
 
 /// The first bytes of a pack.
@@ -69,17 +64,11 @@ pub(super) fn put_index(out: &mut BytesMut, at: u64, entries: &[PackEntry]) -> u
     let start = out.len();
     for entry in entries {
         codec::put_partition(out, entry.key);
-        out.put_u32_le(entry.len);
-        out.put_i64_le(entry.base.0);
-        out.put_i64_le(entry.last.0);
-        out.put_i64_le(entry.max_timestamp_ms);
-        out.put_u64_le(entry.offset);
-        out.put_u32_le(entry.crc);
-        out.put_u32_le(0);
+        entry.block.put(out);
     }
     let crc = crc32c::crc32c(&out[start..]);
     out.put_u64_le(at);
-    out.put_u32_le(u32::try_from(entries.len()).expect("a pack has fewer batches than its checkpoint's log bytes"));
+    out.put_u32_le(u32::try_from(entries.len()).expect("a pack has fewer blocks than bytes"));
     out.put_u32_le(crc);
     out.put_slice(MAGIC);
     crc
@@ -104,19 +93,11 @@ pub(super) fn read_index(disk: &dyn Disk, file: FileId, reference: &PackRef) -> 
         return Ok(None);
     }
     let mut r = Reader(&bytes);
-    Ok((0..count).map(|_| parse_entry(&mut r)).collect())
+    Ok((0..count).map(|_| Some(PackEntry { key: r.partition()?, block: Block::parse(&mut r)? })).collect())
 }
 
 fn parse_trailer(trailer: &[u8], reference: &PackRef) -> Option<(u64, usize)> {
     let mut r = Reader(trailer);
     let (at, count, crc) = (r.u64()?, r.u32()? as usize, r.u32()?);
     (crc == reference.index_crc && r.take(8)? == MAGIC).then_some((at, count))
-}
-
-fn parse_entry(r: &mut Reader<'_>) -> Option<PackEntry> {
-    let (key, len) = (r.partition()?, r.u32()?);
-    let (base, last, max_timestamp_ms) = (Offset(r.i64()?), Offset(r.i64()?), r.i64()?);
-    let (offset, crc) = (r.u64()?, r.u32()?);
-    r.u32()?;
-    Some(PackEntry { key, base, last, max_timestamp_ms, offset, len, crc })
 }

@@ -5,29 +5,32 @@
 //! recovered file: behind its cut may lie valid records that nobody was told of.
 //! Deliberately not here: judging the log (`replay.rs`), threads, the lock on the directory.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use pagemark_core::partition::ProducerTable;
 use pagemark_wire::types::PartitionKey;
 
 use super::OpenError;
-use super::checkpoint::{self, CHECKPOINT_DIR, Head, Retained, Unreadable, checkpoint_of, checkpoint_path};
-use super::checkpointer::Checkpointer;
+use super::block_cache::BlockCache;
+use super::candidates::{self, Candidate, Directory};
+use super::checkpoint::{self, CHECKPOINT_DIR, COPIES, Head, Retained, State, checkpoint_path};
+use super::checkpointer::{Chain, Checkpointer};
+use super::files::{Files, Stored};
 use super::flusher::Flusher;
 use super::fold::{Fold, Owners};
-use super::index::{BatchEntry, Home};
+use super::index::Dropped;
 use super::lane::{CheckpointWish, EngineStats, Lane, Position, Writer};
 use super::log_file::{FIRST_RECORD_AT, FileHeader, HeaderFound, LOG_DIR, LogFile, ReadySlot, slot_of, slot_path};
 use super::ops::DiskOp;
 use super::options::{LocalOptions, planted};
-use super::pack::{self, PACK_DIR, PackEntry, PackFile, pack_of, pack_path};
+use super::pack::PACK_DIR;
 use super::recycler::Background;
 use super::replay::{Replay, ReplayError};
 use super::scan::FoundFile;
+use super::segment::{SEGMENT_DIR, SegmentFile, segment_path};
 use super::tail_cache::TailCache;
 use crate::disk::{Disk, FileId, is_unreadable};
 use crate::planted::PlantedBug;
@@ -59,73 +62,40 @@ pub(super) struct Recovered {
     pub summary: RecoverySummary,
 }
 
-fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> OpenError {
+pub(super) fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> OpenError {
     move |error| OpenError::Io { doing, error }
 }
 
-/// A checkpoint that was read whole, and the packs it refers to with their indexes.
-struct Candidate {
-    head: Head,
-    fold: Fold,
-    packs: Vec<(PackFile, Option<Vec<PackEntry>>)>,
-}
-
-const DIRS: [&str; 3] = [LOG_DIR, PACK_DIR, CHECKPOINT_DIR];
+const DIRS: [&str; 4] = [LOG_DIR, PACK_DIR, SEGMENT_DIR, CHECKPOINT_DIR];
 
 /// Opens what is in `disk`, or makes an empty one. Until it is clear that the start is not refused, nothing is changed.
 pub(super) fn open(disk: &dyn Disk, options: &Arc<LocalOptions>) -> Result<Recovered, OpenError> {
-    let mut found = find_checkpoints(disk)?;
+    let mut found = Directory::look(disk)?;
     if found.numbers.is_empty() {
         initialise(disk, options, &found)?;
-        found = find_checkpoints(disk)?;
+        found = Directory::look(disk)?;
     }
-    let mut candidates = Vec::new();
-    for number in found.numbers.iter().rev() {
-        candidates.extend(read_checkpoint(disk, *number)?);
-        if candidates.len() == 2 {
-            break;
-        }
-    }
+    let candidates = candidates::read(disk, &found)?;
     if candidates.is_empty() {
         return Err(OpenError::NoValidCheckpoint);
     }
-    // The newest whose packs can all be indexed, else the newest.
-    let whole = |c: &Candidate| c.packs.iter().all(|(_, index)| index.is_some());
-    let chosen = candidates.iter().position(whole).unwrap_or(0);
+    // The newest whose packs can all be indexed and whose segments are there, else the newest.
+    let chosen = candidates.iter().position(Candidate::is_whole).unwrap_or(0);
     let incarnations = candidates.iter().map(|c| c.head.incarnation).collect();
     let files = find_log_files(disk, incarnations)?;
     assemble(disk, options, candidates, chosen, &found, files)
 }
 
-/// What is in the checkpoints' directory.
-struct FoundCheckpoints {
-    /// Ascending.
-    numbers: Vec<u64>,
-    /// What a crash left half written.
-    half_written: Vec<String>,
-}
-
 /// The files in one of our directories, none if it is not there.
-fn list(disk: &dyn Disk, dir: &str) -> Result<Vec<String>, OpenError> {
+pub(super) fn list(disk: &dyn Disk, dir: &str) -> Result<Vec<String>, OpenError> {
     match disk.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed.map_err(io_error("listing a directory")),
     }
 }
 
-fn find_checkpoints(disk: &dyn Disk) -> Result<FoundCheckpoints, OpenError> {
-    let names = list(disk, CHECKPOINT_DIR)?;
-    let mut numbers: Vec<u64> = names.iter().filter_map(|name| checkpoint_of(name)).collect();
-    numbers.sort_unstable();
-    let half_written = names.iter().filter(|name| name.ends_with(".tmp"));
-    Ok(FoundCheckpoints {
-        numbers,
-        half_written: half_written.map(|name| format!("{CHECKPOINT_DIR}/{name}")).collect(),
-    })
-}
-
 /// Makes the directories and their names durable, and removes what a crashed checkpoint left half written.
-fn prepare(disk: &dyn Disk, found: &FoundCheckpoints) -> Result<(), OpenError> {
+fn prepare(disk: &dyn Disk, found: &Directory) -> Result<(), OpenError> {
     for dir in DIRS {
         disk.create_dir(dir).map_err(io_error("making the directories"))?;
     }
@@ -139,26 +109,39 @@ fn prepare(disk: &dyn Disk, found: &FoundCheckpoints) -> Result<(), OpenError> {
 }
 
 /// A directory without a checkpoint is new only if it is empty: the first checkpoint is durable before any other file is made.
-fn initialise(disk: &dyn Disk, options: &LocalOptions, found: &FoundCheckpoints) -> Result<(), OpenError> {
-    for dir in [LOG_DIR, PACK_DIR] {
+fn initialise(disk: &dyn Disk, options: &LocalOptions, found: &Directory) -> Result<(), OpenError> {
+    for dir in [LOG_DIR, PACK_DIR, SEGMENT_DIR] {
         if !list(disk, dir)?.is_empty() {
             return Err(OpenError::NoValidCheckpoint);
         }
     }
     prepare(disk, found)?;
-    let position = Position { generation: 0, offset: FIRST_RECORD_AT };
-    let incarnation = options.incarnation;
-    let head =
-        Head { number: 1, clean: true, incarnation, position, next_lsn: 1, next_generation: 1, packs: Vec::new() };
-    let bytes = checkpoint::encode(&head, &checkpoint::encode_state(&Fold::default()));
-    let path = checkpoint_path(1);
-    let tmp = format!("{path}.tmp");
+    let head = Head {
+        number: 1,
+        previous: 0,
+        clean: true,
+        incarnation: options.incarnation,
+        position: Position { generation: 0, offset: FIRST_RECORD_AT },
+        next_lsn: 1,
+        next_generation: 1,
+        next_pack: 1,
+        next_segment: 1,
+        packs: Vec::new(),
+    };
+    let mut state = State::default();
+    Fold::default().meta.put(&mut state.meta, None);
+    let bytes = checkpoint::encode(&head, &state);
+    let tmp = |copy| format!("{}.tmp", checkpoint_path(1, copy));
     let write = || -> io::Result<()> {
-        let file = disk.create(&tmp)?;
-        disk.write_at(file, 0, &bytes)?;
-        disk.sync_data(file)?;
-        disk.close(file);
-        disk.rename(&tmp, &path)?;
+        for copy in 0..COPIES.len() {
+            let file = disk.create(&tmp(copy))?;
+            disk.write_at(file, 0, &bytes)?;
+            disk.sync_data(file)?;
+            disk.close(file);
+        }
+        for copy in 0..COPIES.len() {
+            disk.rename(&tmp(copy), &checkpoint_path(1, copy))?;
+        }
         disk.sync_dir(CHECKPOINT_DIR)?;
         let file = disk.create(&slot_path(1))?;
         disk.write_at(file, 0, &vec![0; options.first_file_bytes.max(FIRST_RECORD_AT) as usize])?;
@@ -167,52 +150,6 @@ fn initialise(disk: &dyn Disk, options: &LocalOptions, found: &FoundCheckpoints)
         disk.sync_dir(LOG_DIR)
     };
     write().map_err(io_error("making an empty data directory"))
-}
-
-/// `None` if it is damaged, or lies where the disk cannot read.
-fn read_checkpoint(disk: &dyn Disk, number: u64) -> Result<Option<Candidate>, OpenError> {
-    let read = || -> io::Result<Bytes> {
-        let file = disk.open(&checkpoint_path(number))?;
-        let bytes = disk.len(file).and_then(|len| disk.read_at(file, 0, len as usize));
-        disk.close(file);
-        bytes
-    };
-    let bytes = match read() {
-        Err(error) if is_unreadable(&error) => {
-            tracing::error!(number, %error, "a checkpoint cannot be read");
-            return Ok(None);
-        }
-        bytes => bytes.map_err(io_error("reading a checkpoint"))?,
-    };
-    let (head, fold) = match checkpoint::decode(&bytes) {
-        Ok((head, fold)) if head.number == number => (head, fold),
-        Ok(_) | Err(Unreadable::Damaged) => {
-            tracing::error!(number, "a checkpoint is damaged");
-            return Ok(None);
-        }
-        Err(Unreadable::NewerFormat(found)) => return Err(OpenError::NewerFormat { found }),
-    };
-    let mut packs = Vec::new();
-    for reference in &head.packs {
-        let file = match disk.open(&pack_path(reference.id)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound || is_unreadable(&error) => {
-                tracing::error!(pack = reference.id, %error, "a pack is missing");
-                packs.push((PackFile { file: FileId(0), reference: *reference }, None));
-                continue;
-            }
-            Err(error) => return Err(OpenError::Io { doing: "opening a pack", error }),
-        };
-        let index = match pack::read_index(disk, file, reference) {
-            Err(error) if is_unreadable(&error) => None,
-            read => read.map_err(io_error("reading a pack's index"))?,
-        };
-        if index.is_none() {
-            tracing::error!(pack = reference.id, "a pack's index is damaged or cannot be read");
-        }
-        packs.push((PackFile { file, reference: *reference }, index));
-    }
-    Ok(Some(Candidate { head, fold, packs }))
 }
 
 /// What is in the log's directory.
@@ -298,15 +235,19 @@ fn assemble(
     options: &Arc<LocalOptions>,
     candidates: Vec<Candidate>,
     chosen: usize,
-    found: &FoundCheckpoints,
+    found: &Directory,
     mut log: LogDir,
 ) -> Result<Recovered, OpenError> {
-    let last_number = found.numbers.last().copied().unwrap_or(1);
     let mut summary = RecoverySummary::default();
-    let retained = retained(&candidates);
-    let (basis, packs) = open_basis(disk, options, candidates, chosen);
-    let Candidate { head, fold, .. } = basis;
-    summary.fell_back = head.number != last_number;
+    let retained: Vec<Retained> = candidates.iter().rev().map(Candidate::retained).collect();
+    summary.fell_back = candidates[chosen].head.number != found.last_number();
+    let (basis, stored) = open_basis(disk, options, candidates, chosen, found);
+    let Basis { head, mut fold, chain, known_bad } = basis;
+    if summary.fell_back {
+        // What was appended since may belong to the checkpoint that was passed over.
+        let segments = fold.partitions_mut().flat_map(|(_, p)| &mut p.index.segments);
+        segments.for_each(|segment| segment.open = false);
+    }
     let mut replay = Replay::new(disk, options, &log.used, fold, head.position, head.next_lsn);
     replay.run().map_err(|error| match error {
         ReplayError::Io(error) => OpenError::Io { doing: "reading the log", error },
@@ -326,20 +267,17 @@ fn assemble(
     let Replay { mut fold, at, next_lsn, .. } = replay;
     let quarantined = fold.partitions().filter_map(|(key, p)| Some((key, p.quarantined.clone()?)));
     summary.quarantined = quarantined.collect();
-    let (mut garbage, greatest_pack) = sweep_packs(disk, &packs)?;
-    // Damaged ones, and those that a life left behind because it ended too early.
-    let rest = found.numbers.iter().filter(|number| retained.iter().all(|r| r.number != **number));
-    garbage.extend(rest.map(|number| DiskOp::Remove(checkpoint_path(*number))));
+    let mut garbage = found.left_over(&retained, &stored.needed_packs, &stored.needed_segments);
     for (slot, file, _) in log.blank.iter().filter(|(_, _, len)| !usable(options, *len)) {
         garbage.extend([DiskOp::Close(*file), DiskOp::Remove(slot_path(*slot))]);
     }
-    let next_pack = packs.keys().copied().chain(retained.iter().flat_map(|r| r.packs.iter().copied()));
-    let next_pack = next_pack.max().unwrap_or(0).max(greatest_pack) + 1;
-    let checkpointer = Checkpointer::new(last_number + 1, next_pack);
     if summary.metadata_damaged {
         fold.meta.skip_ids();
     }
-    let mut lane = build_lane(options, fold, (at, next_lsn, head.next_generation), log, retained, packs);
+    // Changes go on only from a state that is exactly what the chain says.
+    let exact = summary.clean && summary.quarantined.len() == known_bad;
+    let checkpointer = Checkpointer::new(if exact { chain } else { Chain::default() });
+    let mut lane = build_lane(options, fold, (at, next_lsn, head.next_generation), log, retained, stored);
     reuse_retired(&mut lane);
     if !summary.clean {
         lane.begin_epochs();
@@ -350,67 +288,77 @@ fn assemble(
     Ok(Recovered { lane, flusher, background: Background::new(checkpointer, garbage), summary })
 }
 
-/// The checkpoint that recovery begins with, its indexes restored, and the packs of all candidates, each opened once.
+/// The state that recovery begins with.
+struct Basis {
+    head: Head,
+    fold: Fold,
+    chain: Chain,
+    /// Partitions in quarantine.
+    known_bad: usize,
+}
+
+/// The packs and segments that are there, and which are needed.
+struct StoredAtStart {
+    files: Files,
+    next_segment: u64,
+    needed_packs: BTreeSet<u64>,
+    needed_segments: BTreeSet<u64>,
+}
+
+/// The checkpoint that recovery begins with, its data in place, and the files of all candidates, each opened once.
 fn open_basis(
     disk: &dyn Disk,
     options: &LocalOptions,
-    candidates: Vec<Candidate>,
+    mut candidates: Vec<Candidate>,
     chosen: usize,
-) -> (Candidate, BTreeMap<u64, Arc<PackFile>>) {
-    let mut packs = BTreeMap::new();
-    let mut basis = None;
-    for (i, mut candidate) in candidates.into_iter().enumerate() {
-        if i == chosen {
-            restore_indexes(&mut candidate, options);
-        }
-        for (pack, _) in std::mem::take(&mut candidate.packs) {
-            match packs.entry(pack.reference.id) {
-                Entry::Vacant(vacant) => {
-                    vacant.insert(Arc::new(pack));
-                }
-                // Opened for the other checkpoint as well; once is enough.
-                Entry::Occupied(_) => disk.close(pack.file),
-            }
-        }
-        if i == chosen {
-            basis = Some(candidate);
+    found: &Directory,
+) -> (Basis, StoredAtStart) {
+    let next_pack = candidates.iter().map(|c| c.head.next_pack).max().unwrap_or(1).max(found.last_pack() + 1);
+    let next_segment = candidates.iter().map(|c| c.head.next_segment).max().unwrap_or(1).max(found.last_segment() + 1);
+    let mut files = Files::new(found.last_number() + 1);
+    let (mut needed_packs, mut needed_segments) = (BTreeSet::new(), BTreeSet::new());
+    let basis = candidates.remove(chosen);
+    let Candidate { head, mut fold, packs, chain, missing, .. } = basis;
+    let known_bad = fold.partitions().filter(|(_, p)| p.quarantined.is_some()).count();
+    for (key, number) in missing {
+        if let Ok(partition) = fold.partition_mut(key) {
+            partition.quarantine(key, &format!("the file {} is missing", segment_path(number)));
         }
     }
-    (basis.expect("one of the candidates was chosen"), packs)
+    let live = candidates::place_blocks(&mut fold, &packs);
+    needed_segments.extend(fold.partitions().flat_map(|(_, p)| &p.index.segments).map(|s| s.file.number));
+    for (pack, _) in packs.into_iter().filter(|(_, index)| index.is_some()) {
+        let id = pack.reference.id;
+        needed_packs.insert(id);
+        files.add_pack(Arc::new(pack), live.get(&id).copied().unwrap_or(0));
+    }
+    for other in candidates {
+        for (pack, _) in other.packs.into_iter().filter(|(_, index)| index.is_some()) {
+            match needed_packs.insert(pack.reference.id) {
+                true => files.add_pack(Arc::new(pack), 0),
+                // Opened for the other checkpoint as well; once is enough.
+                false => disk.close(pack.file),
+            }
+        }
+        for segment in other.fold.partitions().flat_map(|(_, p)| &p.index.segments) {
+            if needed_segments.insert(segment.file.number) {
+                let file = Arc::new(SegmentFile::new(segment.file.number, None));
+                files.dies(Stored::Segment(file), segment.bytes);
+            }
+        }
+    }
+    if planted(options, PlantedBug::DuplicateWindowLost) {
+        fold.partitions_mut().for_each(|(_, p)| p.producers = ProducerTable::default());
+    }
+    fold.next_pack = next_pack;
+    files.take(std::mem::take::<Dropped>(&mut fold.dropped));
+    let stored = StoredAtStart { files, next_segment, needed_packs, needed_segments };
+    (Basis { head, fold, chain, known_bad }, stored)
 }
 
 /// Whether a blank file was filled to its end.
 fn usable(options: &LocalOptions, len: u64) -> bool {
     (len == options.log_file_bytes || len == options.first_file_bytes) && len > FIRST_RECORD_AT
-}
-
-/// The checkpoints that a next recovery may choose, older first.
-fn retained(candidates: &[Candidate]) -> Vec<Retained> {
-    let one = |c: &Candidate| Retained {
-        number: c.head.number,
-        position: c.head.position,
-        packs: c.head.packs.iter().map(|p| p.id).collect(),
-    };
-    candidates.iter().rev().map(one).collect()
-}
-
-/// Gives the partitions of a checkpoint their batches back, from the packs' indexes.
-fn restore_indexes(candidate: &mut Candidate, options: &LocalOptions) {
-    for (pack, index) in &candidate.packs {
-        for e in index.iter().flatten() {
-            let Ok(partition) = candidate.fold.partition_mut(e.key) else { continue };
-            if e.last < partition.log_start {
-                continue;
-            }
-            let home = Home::Pack { pack: pack.reference.id, offset: e.offset };
-            let (base, last, max_timestamp_ms) = (e.base, e.last, e.max_timestamp_ms);
-            let (len, crc, max_so_far_ms) = (e.len, e.crc, max_timestamp_ms);
-            partition.index.push(BatchEntry { base, last, max_timestamp_ms, max_so_far_ms, lsn: 0, home, len, crc });
-        }
-    }
-    if planted(options, PlantedBug::DuplicateWindowLost) {
-        candidate.fold.partitions_mut().for_each(|(_, p)| p.producers = ProducerTable::default());
-    }
 }
 
 /// Writes everything that is not known to be durable again, in place, and syncs it. Gives the number of bytes.
@@ -438,26 +386,13 @@ fn rewrite_tail(disk: &dyn Disk, replay: &Replay<'_>, files: &BTreeMap<u64, Foun
     Ok(rewritten)
 }
 
-/// Removals of packs that no checkpoint refers to, and the greatest number among them.
-fn sweep_packs(disk: &dyn Disk, packs: &BTreeMap<u64, Arc<PackFile>>) -> Result<(VecDeque<DiskOp>, u64), OpenError> {
-    let mut garbage = VecDeque::new();
-    let mut greatest = 0;
-    for id in list(disk, PACK_DIR)?.iter().filter_map(|name| pack_of(name)) {
-        greatest = greatest.max(id);
-        if !packs.contains_key(&id) {
-            garbage.push_back(DiskOp::Remove(pack_path(id)));
-        }
-    }
-    Ok((garbage, greatest))
-}
-
 fn build_lane(
     options: &Arc<LocalOptions>,
     fold: Fold,
     (at, next_lsn, least_generation): (Position, u64, u64),
     log: LogDir,
     retained: Vec<Retained>,
-    packs: BTreeMap<u64, Arc<PackFile>>,
+    stored: StoredAtStart,
 ) -> Lane {
     let next_generation = log.used.keys().last().map_or(0, |greatest| greatest + 1).max(least_generation);
     let ready = log.blank.iter().filter(|(_, _, len)| usable(options, *len));
@@ -482,10 +417,10 @@ fn build_lane(
         closed: false,
         files,
         retiring: Vec::new(),
-        packs,
-        live_packs: BTreeSet::new(),
-        packs_thinned: false,
-        retiring_packs: Vec::new(),
+        stored: stored.files,
+        next_segment: stored.next_segment,
+        blocks: Arc::new(Mutex::new(BlockCache::new(options.index_cache_bytes))),
+        segment_limits: BTreeMap::new(),
         tail: TailCache::new(options.tail_cache_bytes),
         retained,
         wish: CheckpointWish::None,
@@ -493,7 +428,7 @@ fn build_lane(
         clean_stop: None,
         stats: EngineStats::default(),
     };
-    lane.find_live_packs();
+    lane.collect_dropped();
     lane.give_free();
     lane
 }

@@ -15,10 +15,13 @@ use super::lane::{CheckpointWish, Lane};
 use super::log_file::{FIRST_RECORD_AT, LOG_DIR, ReadySlot, slot_path};
 use super::ops::{DiskOp, OpOutput};
 use super::options::planted;
-use super::pack::{PACK_DIR, pack_path};
+use super::pack::PACK_DIR;
+use super::segment::SEGMENT_DIR;
 use crate::disk::FileId;
 use crate::planted::PlantedBug;
 
+/// Where files were removed from before a stop is complete.
+const STOP_DIRS: [&str; 4] = [LOG_DIR, PACK_DIR, SEGMENT_DIR, CHECKPOINT_DIR];
 /// Zeros written at once.
 const FILL_BYTES: usize = 1 << 20;
 
@@ -98,9 +101,9 @@ impl Background {
                 self.garbage.extend([DiskOp::Close(log.file), DiskOp::Remove(slot_path(log.slot))]);
             }
         }
-        if let Some(at) = lane.retiring_packs.iter().position(|p| Arc::strong_count(p) == 1) {
-            let pack = lane.retiring_packs.swap_remove(at);
-            self.garbage.extend([DiskOp::Close(pack.file), DiskOp::Remove(pack_path(pack.reference.id))]);
+        if let Some((ops, segment)) = lane.stored.retire() {
+            self.garbage.extend(ops);
+            segment.into_iter().for_each(|number| lane.blocks().forget(number));
         }
     }
 
@@ -143,7 +146,7 @@ impl Background {
             Running::Checkpoint => {
                 let mut garbage = Vec::new();
                 if self.checkpointer.done(lane, &op, result, &mut garbage) {
-                    self.stopping = Some(vec![LOG_DIR, PACK_DIR, CHECKPOINT_DIR]);
+                    self.stopping = Some(STOP_DIRS.to_vec());
                 }
                 self.garbage.extend(garbage);
             }
@@ -163,7 +166,7 @@ impl Background {
         if !self.garbage.is_empty() || lane.clean_stop.is_some() {
             return;
         }
-        if unsynced.len() == 3 {
+        if unsynced.len() == STOP_DIRS.len() {
             self.retire_all(lane);
         }
         if !self.garbage.is_empty() {
@@ -176,7 +179,7 @@ impl Background {
     }
 
     fn retire_all(&mut self, lane: &mut Lane) {
-        let left = |lane: &Lane| lane.retiring.len() + lane.retiring_packs.len();
+        let left = |lane: &Lane| lane.retiring.len() + lane.stored.retiring_count();
         loop {
             let before = left(lane);
             self.retire(lane);

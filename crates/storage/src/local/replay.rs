@@ -16,11 +16,11 @@ use bytes::Bytes;
 use pagemark_wire::types::{Offset, PartitionKey};
 
 use super::fold::{self, Fold};
-use super::index::{BatchEntry, Home};
+use super::index::BatchEntry;
 use super::lane::Position;
 use super::log_file::FIRST_RECORD_AT;
 use super::options::LocalOptions;
-use super::record::{Body, Kind, Parsed, Record};
+use super::record::{ALIGN, Body, Kind, Parsed, Record};
 use super::scan::{FoundFile, LogScan};
 use crate::disk::Disk;
 use crate::engine::Lsn;
@@ -144,14 +144,14 @@ impl<'a> Replay<'a> {
             Body::Flush { durable_lsn } => self.known_durable(durable_lsn),
             Body::Group(batches) => {
                 for (key, offset, batch) in batches {
-                    let home = Home::Log { generation: at.generation, offset: at.offset + offset as u64 };
-                    self.take_batch(key, &batch, lsn, home);
+                    let at = Position { generation: at.generation, offset: at.offset + offset as u64 };
+                    self.take_batch(key, &batch, lsn, at);
                 }
             }
             Body::Meta(changes) => changes.into_iter().for_each(|c| self.fold.meta.apply(Lsn(lsn), c)),
             Body::CreateTopic { topic, partitions, first_epoch } => self.fold.create(topic, partitions, first_epoch),
             Body::DeleteTopic { topic } => {
-                self.fold.topics.remove(&topic);
+                self.fold.delete(topic);
                 self.suspects.retain(|key| key.topic != topic);
             }
             Body::LeaderEpochs(entries) => {
@@ -188,7 +188,7 @@ impl<'a> Replay<'a> {
         self.tail.retain(|piece| piece.lsn > durable_lsn);
     }
 
-    fn take_batch(&mut self, key: PartitionKey, batch: &Bytes, lsn: u64, home: Home) {
+    fn take_batch(&mut self, key: PartitionKey, batch: &Bytes, lsn: u64, at: Position) {
         let Ok(partition) = self.fold.partition_mut(key) else { return self.topic_is_lost(key) };
         let Some(header) = fold::whole_batch(&batch.clone().into()) else {
             return partition.quarantine(key, "the log holds something that is not a batch");
@@ -196,9 +196,9 @@ impl<'a> Replay<'a> {
         if header.last_offset() < partition.log_start {
             return;
         }
-        let entry = BatchEntry::new(&header, crc32c::crc32c(batch), lsn, home);
+        let entry = BatchEntry::new(&header, crc32c::crc32c(batch), lsn, at);
         if header.base_offset < partition.log_end {
-            let known = partition.index.find(header.base_offset).map(|at| partition.index.entries[at].crc);
+            let known = partition.index.find(header.base_offset).map(|entry| entry.crc);
             if known != Some(entry.crc) {
                 partition.quarantine(key, "two different batches claim the same offset");
             }
@@ -247,7 +247,9 @@ impl<'a> Replay<'a> {
     fn is_cut_short(&self, place: Position) -> bool {
         let Some(found) = self.files.get(&place.generation) else { return place.generation != NOWHERE.generation };
         let was_reached = place == self.at;
-        (was_reached && found.len < place.offset) || (found.header.filled && found.len < found.header.capacity)
+        // The padding behind a file's last record may be missing as well.
+        (was_reached && found.len.next_multiple_of(ALIGN as u64) < place.offset)
+            || (found.header.filled && found.len < found.header.capacity)
     }
 
     /// The greatest sequence number that anything at or behind a place says to be durable.

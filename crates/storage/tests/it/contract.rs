@@ -87,6 +87,15 @@ fn a_newer_format_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_format_from_before_the_first_release_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("LOCK"), "pid 1\nincarnation 0\nformat 1\n").unwrap();
+    let refused = LocalEngine::open(dir.path(), small()).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("format 1") && refused.contains("Copy the data"), "{refused}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was touched");
+}
+
+#[test]
 fn a_restart_finds_everything_after_a_close_and_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let key = partition(1, 0);

@@ -102,6 +102,12 @@ impl Run {
             first_file_bytes: 8192,
             log_file_bytes: 12288,
             checkpoint_bytes: 10000,
+            block_bytes: 900,
+            segment_bytes: 9000,
+            segment_min_bytes: 1500,
+            moved_bytes: 5000,
+            whole_checkpoint_every: 3,
+            index_cache_bytes: 1000,
             tail_cache_bytes: 6000,
             planted,
             ..LocalOptions::default()

@@ -15,7 +15,16 @@ use crate::memory_disk::{Cut, MemoryDisk};
 const PARTITIONS: i32 = 4;
 
 fn options() -> LocalOptions {
-    LocalOptions { first_file_bytes: 8192, log_file_bytes: 8192, checkpoint_bytes: u64::MAX, ..LocalOptions::default() }
+    LocalOptions {
+        first_file_bytes: 8192,
+        log_file_bytes: 8192,
+        checkpoint_bytes: u64::MAX,
+        block_bytes: 400,
+        segment_bytes: 600,
+        // Of the four partitions the two with larger batches get segments.
+        segment_min_bytes: 290,
+        ..LocalOptions::default()
+    }
 }
 
 fn open(disk: &Arc<MemoryDisk>) -> Result<ManualEngine, OpenError> {
@@ -66,14 +75,14 @@ fn read(engine: &LocalEngine, key: PartitionKey) -> Result<Vec<Bytes>, EngineErr
 fn small_directory() -> (Arc<MemoryDisk>, BTreeMap<PartitionKey, Vec<Bytes>>) {
     let disk = Arc::new(MemoryDisk::new(3));
     let writer = Writer::new(&disk);
-    for round in 0..4 {
+    for round in 0..5 {
         for p in 0..PARTITIONS {
             writer.append(partition(1, p), round, 60 + 10 * p as usize);
         }
         let value = Bytes::from(vec![b'v'; 20]);
         writer.manual.engine().txn(&[], vec![Write::Put(format!("key{round}"), value)]).unwrap();
         writer.flush();
-        if round < 2 {
+        if round < 3 {
             writer.checkpoint();
         }
     }
@@ -87,6 +96,9 @@ fn small_directory() -> (Arc<MemoryDisk>, BTreeMap<PartitionKey, Vec<Bytes>>) {
 #[test]
 fn any_flipped_byte_is_found_and_takes_nothing_else_with_it() {
     let (disk, model) = small_directory();
+    for dir in ["packs/", "segments/", "checkpoints/", "log/"] {
+        assert!(disk.files().iter().any(|(path, _)| path.starts_with(dir)), "{dir}");
+    }
     let mut quarantined = [0; PARTITIONS as usize + 1];
     for (path, len) in disk.files() {
         // Zero-filled space is long and says nothing; a sample of it will do.
@@ -107,7 +119,7 @@ fn any_flipped_byte_is_found_and_takes_nothing_else_with_it() {
                 }
             }
             let known = engine.scan("key").len();
-            assert!(known == 4 || summary.metadata_damaged, "{path} at {at}: {known} settings, {summary:?}");
+            assert!(known == 5 || summary.metadata_damaged, "{path} at {at}: {known} settings, {summary:?}");
             quarantined[hit] += 1;
         }
     }
@@ -119,7 +131,7 @@ fn any_flipped_byte_is_found_and_takes_nothing_else_with_it() {
 #[test]
 fn a_rotten_batch_in_the_log_quarantines_its_partition_and_no_other() {
     let (disk, model) = small_directory();
-    let (path, at) = find(&disk, &model[&partition(1, 2)][3][70..]);
+    let (path, at) = find(&disk, &model[&partition(1, 2)][4][70..]);
     disk.flip(&path, at, 1);
     disk.restart(Cut::Kill);
     let manual = open(&disk).unwrap();
@@ -266,7 +278,8 @@ fn log_files_go_round_and_packs_of_deleted_topics_go_away() {
         manual.run_background();
     }
     assert_eq!(engine.stats().packs, 0);
-    assert!(!disk.files().iter().any(|(path, _)| path.starts_with("packs/")), "{:?}", disk.files());
+    let left = disk.files().into_iter().filter(|(path, _)| path.starts_with("packs/") || path.starts_with("segments/"));
+    assert_eq!(left.collect::<Vec<_>>(), []);
 }
 
 /// A flush of two batches is torn at its very beginning and the next life writes records of the same lengths: is the second

@@ -7,5 +7,6 @@ mod crashes;
 mod damage;
 mod loss;
 mod memory_disk;
+mod segments;
 mod threads;
 mod upkeep;

@@ -22,6 +22,12 @@ fn readers_see_right_bytes_while_files_are_packed_and_used_again() {
         first_file_bytes: 16 << 10,
         log_file_bytes: 32 << 10,
         checkpoint_bytes: 48 << 10,
+        block_bytes: 2000,
+        segment_bytes: 64 << 10,
+        segment_min_bytes: 10_000,
+        moved_bytes: 40_000,
+        whole_checkpoint_every: 3,
+        index_cache_bytes: 1000,
         tail_cache_bytes: 10_000,
         ..LocalOptions::default()
     };

@@ -18,7 +18,14 @@ const EIO: i32 = 5;
 const EMFILE: i32 = 24;
 
 fn options() -> LocalOptions {
-    LocalOptions { first_file_bytes: 8192, log_file_bytes: 8192, checkpoint_bytes: u64::MAX, ..LocalOptions::default() }
+    LocalOptions {
+        first_file_bytes: 8192,
+        log_file_bytes: 8192,
+        checkpoint_bytes: u64::MAX,
+        // So that each checkpoint stands by itself.
+        whole_checkpoint_every: 1,
+        ..LocalOptions::default()
+    }
 }
 
 /// A disk on which reads of some files fail, and, when told to, everything that needs a new handle.
@@ -137,6 +144,17 @@ fn files_in(disk: &MemoryDisk, dir: &str) -> Vec<String> {
     disk.files().into_iter().map(|(path, _)| path).filter(|path| path.starts_with(dir)).collect()
 }
 
+/// The files of two checkpoints.
+fn both(numbers: [u32; 2]) -> Vec<String> {
+    let files = |number| ["ckpt", "copy"].map(|ending| format!("checkpoints/{number:08}.{ending}"));
+    numbers.into_iter().flat_map(files).collect()
+}
+
+/// Makes both files of a checkpoint unreadable.
+fn rot(disk: &MemoryDisk, number: u32) {
+    ["ckpt", "copy"].iter().for_each(|ending| disk.flip(&format!("checkpoints/{number:08}.{ending}"), 40, 1));
+}
+
 /// Three batches in three packs, checkpoints 3 and 4.
 fn three_packs() -> Arc<MemoryDisk> {
     let disk = Arc::new(MemoryDisk::new(7));
@@ -147,7 +165,7 @@ fn three_packs() -> Arc<MemoryDisk> {
     }
     drop(life);
     disk.restart(Cut::Kill);
-    assert_eq!(files_in(&disk, "checkpoints/"), ["checkpoints/00000003.ckpt", "checkpoints/00000004.ckpt"]);
+    assert_eq!(files_in(&disk, "checkpoints/"), both([3, 4]));
     disk
 }
 
@@ -161,12 +179,12 @@ fn stops_leave_two_checkpoints_and_nothing_else_to_remove() {
         // The removals were made durable as well.
         disk.restart(Cut::Power);
     }
-    assert_eq!(files_in(&disk, "checkpoints/").len(), 2);
+    assert_eq!(files_in(&disk, "checkpoints/").len(), 4);
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..20 {
         LocalEngine::open(dir.path(), options()).unwrap().close().unwrap();
     }
-    assert_eq!(std::fs::read_dir(dir.path().join("checkpoints")).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(dir.path().join("checkpoints")).unwrap().count(), 4);
 }
 
 #[test]
@@ -183,10 +201,10 @@ fn lives_that_were_killed_after_a_checkpoint_leave_no_files_for_ever() {
         drop(life);
         disk.restart(Cut::Kill);
     }
-    assert!(files_in(&disk, "checkpoints/").len() > 2, "nothing that was free was removed yet");
+    assert!(files_in(&disk, "checkpoints/").len() > 4, "nothing that was free was removed yet");
     let manual = ManualEngine::open(disk.clone(), options()).unwrap();
     manual.run_background();
-    assert_eq!(files_in(&disk, "checkpoints/").len(), 2);
+    assert_eq!(files_in(&disk, "checkpoints/").len(), 4);
 }
 
 #[test]
@@ -206,7 +224,7 @@ fn what_lies_below_a_log_start_leaves_the_disk_and_never_comes_back() {
     }
     life.checkpoint();
     life.checkpoint();
-    assert_eq!(files_in(&disk, "packs/"), ["packs/00000003.pack"], "the last batch of one partition is still needed");
+    assert_eq!(files_in(&disk, "packs/").len(), 1, "the last batch of one partition is still needed");
     for cut in [Cut::Kill, Cut::Power] {
         drop(life);
         disk.restart(cut);
@@ -222,23 +240,23 @@ fn what_lies_below_a_log_start_leaves_the_disk_and_never_comes_back() {
 #[test]
 fn with_the_two_newest_checkpoints_rotten_the_one_before_is_found() {
     let disk = three_packs();
-    disk.flip("checkpoints/00000004.ckpt", 40, 1);
+    rot(&disk, 4);
     let manual = ManualEngine::open(disk.clone(), options()).unwrap();
     assert!(manual.engine().recovery_summary().fell_back);
     // Killed when checkpoint 5 is complete and 4 is not removed yet.
     manual.request_checkpoint();
-    while !files_in(&disk, "checkpoints/").contains(&"checkpoints/00000005.ckpt".to_string()) {
+    while !files_in(&disk, "checkpoints/").contains(&"checkpoints/00000005.copy".to_string()) {
         assert!(manual.step_background());
     }
     drop(manual);
     disk.restart(Cut::Kill);
-    disk.flip("checkpoints/00000005.ckpt", 40, 1);
-    assert_eq!(files_in(&disk, "checkpoints/").len(), 3);
+    rot(&disk, 5);
+    assert_eq!(files_in(&disk, "checkpoints/").len(), 6);
     let manual = ManualEngine::open(disk.clone(), options()).unwrap();
     assert_eq!(read(&manual.engine(), partition(1, 0)).unwrap(), 3);
     manual.run_background();
     let left = files_in(&disk, "checkpoints/");
-    assert_eq!(left, ["checkpoints/00000003.ckpt", "checkpoints/00000006.ckpt"], "the rotten ones are gone");
+    assert_eq!(left, both([3, 6]), "the rotten ones are gone");
 }
 
 #[test]
@@ -270,15 +288,20 @@ fn a_refused_start_changes_nothing() {
 
 #[test]
 fn sectors_that_cannot_be_read_take_no_more_than_what_they_hold() {
-    for (path, falls_back, readable) in [
-        ("checkpoints/00000003.ckpt", false, true),
-        ("checkpoints/00000004.ckpt", true, true),
+    let [first, second, third] = &files_in(&three_packs(), "packs/")[..] else { panic!("three packs") };
+    for (paths, falls_back, readable) in [
+        (vec!["checkpoints/00000003.ckpt"], false, true),
+        (vec!["checkpoints/00000004.ckpt"], false, true),
+        (vec!["checkpoints/00000004.copy"], false, true),
+        (vec!["checkpoints/00000004.ckpt", "checkpoints/00000004.copy"], true, true),
         // Both checkpoints refer to it.
-        ("packs/00000001.pack", false, false),
+        (vec![first.as_str()], false, false),
+        (vec![second.as_str()], false, false),
         // Only the newest does: with the one before, the log still has what it held.
-        ("packs/00000003.pack", true, true),
+        (vec![third.as_str()], true, true),
     ] {
-        let manual = ManualEngine::open(Failing::new(&three_packs(), &[path]), options())
+        let path = paths.join(" and ");
+        let manual = ManualEngine::open(Failing::new(&three_packs(), &paths), options())
             .unwrap_or_else(|error| panic!("{path}: {error}"));
         let engine = manual.engine();
         assert_eq!(engine.recovery_summary().fell_back, falls_back, "{path}");
@@ -359,7 +382,7 @@ fn everybody_who_closes_hears_how_it_ended() {
         for _ in 0..4 {
             scope.spawn(|| {
                 engine.close().unwrap();
-                assert_eq!(std::fs::read_dir(dir.path().join("checkpoints")).unwrap().count(), 2, "it is done");
+                assert_eq!(std::fs::read_dir(dir.path().join("checkpoints")).unwrap().count(), 4, "it is done");
             });
         }
     });

@@ -1,0 +1,147 @@
+//! Which packs and segments there are, and when one may go.
+//!
+//! A file that nothing living lies in any more is still needed by the checkpoints that were captured before that. So it waits until
+//! the older of the two kept ones was captured later, and then until no reader holds it. Deliberately not here: the log's files,
+//! which are used again (`recycler.rs`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::index::Dropped;
+use super::ops::DiskOp;
+use super::pack::{PackFile, PackRef, pack_path};
+use super::segment::{SegmentFile, segment_path};
+
+/// A pack that something living lies in.
+#[derive(Debug)]
+struct LivePack {
+    file: Arc<PackFile>,
+    live_bytes: u64,
+}
+
+/// A file that holds data.
+#[derive(Debug)]
+pub(super) enum Stored {
+    Pack(Arc<PackFile>),
+    Segment(Arc<SegmentFile>),
+}
+
+#[derive(Debug)]
+struct Dying {
+    /// No checkpoint of this number or a higher one refers to it.
+    free_at: u64,
+    bytes: u64,
+    file: Stored,
+}
+
+/// All of them but the segments, which their partitions know.
+#[derive(Debug)]
+pub(super) struct Files {
+    packs: BTreeMap<u64, LivePack>,
+    dying: Vec<Dying>,
+    /// Nothing needs them but perhaps a reader.
+    retiring: Vec<Stored>,
+    /// The number of the checkpoint that will be captured next.
+    pub next_checkpoint: u64,
+}
+
+impl Files {
+    pub(super) fn new(next_checkpoint: u64) -> Files {
+        Files { packs: BTreeMap::new(), dying: Vec::new(), retiring: Vec::new(), next_checkpoint }
+    }
+
+    pub(super) fn pack(&self, id: u64) -> Option<&Arc<PackFile>> {
+        self.packs.get(&id).map(|pack| &pack.file)
+    }
+
+    pub(super) fn pack_count(&self) -> usize {
+        self.packs.len() + self.dying.iter().filter(|d| matches!(d.file, Stored::Pack(_))).count()
+    }
+
+    pub(super) fn references(&self) -> Vec<PackRef> {
+        self.packs.values().map(|pack| pack.file.reference).collect()
+    }
+
+    /// Number, length and living bytes of every pack that has some.
+    pub(super) fn live_packs(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+        self.packs.iter().map(|(id, pack)| (*id, pack.file.reference.len, pack.live_bytes))
+    }
+
+    /// Takes a pack with so many living bytes; one with none waits for its end at once.
+    pub(super) fn add_pack(&mut self, file: Arc<PackFile>, live_bytes: u64) {
+        let id = file.reference.id;
+        self.packs.insert(id, LivePack { file, live_bytes });
+        self.take_from_pack(id, 0);
+    }
+
+    /// So many bytes in a pack are living now.
+    pub(super) fn add_to_pack(&mut self, id: u64, bytes: u64) {
+        if let Some(pack) = self.packs.get_mut(&id) {
+            pack.live_bytes += bytes;
+        }
+    }
+
+    /// So many bytes in a pack are needed no more.
+    pub(super) fn take_from_pack(&mut self, id: u64, bytes: u64) {
+        let Some(pack) = self.packs.get_mut(&id) else { return };
+        pack.live_bytes = pack.live_bytes.saturating_sub(bytes);
+        if pack.live_bytes == 0
+            && let Some(pack) = self.packs.remove(&id)
+        {
+            self.dies(Stored::Pack(pack.file.clone()), pack.file.reference.len);
+        }
+    }
+
+    /// Nothing lies in this file any more.
+    pub(super) fn dies(&mut self, file: Stored, bytes: u64) {
+        self.dying.push(Dying { free_at: self.next_checkpoint, bytes, file });
+    }
+
+    /// Takes note of what partitions gave up.
+    pub(super) fn take(&mut self, dropped: Dropped) {
+        for (pack, bytes) in dropped.packs {
+            self.take_from_pack(pack, bytes);
+        }
+        for (file, bytes) in dropped.segments {
+            self.dies(Stored::Segment(file), bytes);
+        }
+    }
+
+    /// A segment was given up, but something was appended to it meanwhile.
+    pub(super) fn lives_again(&mut self, number: u64) {
+        self.dying.retain(|d| !matches!(&d.file, Stored::Segment(file) if file.number == number));
+    }
+
+    /// Bytes of files that only checkpoints need.
+    pub(super) fn dying_bytes(&self) -> u64 {
+        self.dying.iter().map(|d| d.bytes).sum()
+    }
+
+    /// All checkpoints that a recovery may choose were captured with this number or a higher one.
+    pub(super) fn release(&mut self, oldest: u64) {
+        let (free, dying) = std::mem::take(&mut self.dying).into_iter().partition(|d: &Dying| d.free_at <= oldest);
+        self.dying = dying;
+        self.retiring.extend(free.into_iter().map(|d| d.file));
+    }
+
+    pub(super) fn retiring_count(&self) -> usize {
+        self.retiring.len()
+    }
+
+    /// What removes one file that no reader holds any more, with the number of a segment.
+    pub(super) fn retire(&mut self) -> Option<(Vec<DiskOp>, Option<u64>)> {
+        let unused = |file: &Stored| match file {
+            Stored::Pack(pack) => Arc::strong_count(pack) == 1,
+            Stored::Segment(segment) => Arc::strong_count(segment) == 1,
+        };
+        let at = self.retiring.iter().position(unused)?;
+        Some(match self.retiring.swap_remove(at) {
+            Stored::Pack(pack) => (vec![DiskOp::Close(pack.file), DiskOp::Remove(pack_path(pack.reference.id))], None),
+            Stored::Segment(segment) => {
+                let close = segment.known().map(DiskOp::Close);
+                let remove = DiskOp::Remove(segment_path(segment.number));
+                (close.into_iter().chain([remove]).collect(), Some(segment.number))
+            }
+        })
+    }
+}

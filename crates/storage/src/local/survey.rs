@@ -1,0 +1,94 @@
+//! Looks through all partitions before a checkpoint, a slice at a time: which data in packs should move, within a budget.
+//!
+//! Packs that are mostly dead, and tiny ones when there are many, are emptied into the new pack. Partitions with enough data outside
+//! of segments get it moved into theirs, those with most of it in packs first; what is not chosen waits. Deliberately not here:
+//! the moving (`mover.rs`). What is found is advice: a partition may have changed when its turn comes.
+
+use std::collections::BTreeSet;
+
+use pagemark_wire::types::{Offset, PartitionKey};
+
+use super::lane::Lane;
+
+/// Partitions looked at before the lock is given back.
+const SLICE: usize = 512;
+/// So many tiny packs are left alone.
+const TINY_PACKS: usize = 8;
+
+/// A survey under way.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    begun: bool,
+    next: Option<PartitionKey>,
+    budget: u64,
+    large: Vec<(u64, PartitionKey)>,
+    pub plan: MovePlan,
+}
+
+/// What is to be moved besides what lies only in the log.
+#[derive(Debug, Default)]
+pub(super) struct MovePlan {
+    /// Packs that are to be emptied.
+    pub emptied: BTreeSet<u64>,
+    /// The partitions with data in them.
+    pub of_emptied: BTreeSet<PartitionKey>,
+    /// Partitions whose data in packs goes into segments.
+    pub into_segments: BTreeSet<PartitionKey>,
+}
+
+impl Survey {
+    /// Looks at some more partitions. `true` when it is finished.
+    pub(super) fn step(&mut self, lane: &mut Lane) -> bool {
+        if !self.begun {
+            self.begun = true;
+            self.budget = lane.options.moved_bytes;
+            self.choose_packs(lane);
+        }
+        let least = lane.options.segment_min_bytes;
+        for (seen, (key, partition)) in lane.fold.partitions_from(self.next).enumerate() {
+            if seen == SLICE {
+                self.next = Some(key);
+                return false;
+            }
+            let index = &partition.index;
+            if index.packed.is_empty() {
+                continue;
+            }
+            let (packed, logged) = index.outside_segments(Offset(i64::MAX));
+            if packed + logged >= least {
+                self.large.push((packed, key));
+            } else if index.packed.iter().any(|p| self.plan.emptied.contains(&p.pack)) {
+                self.plan.of_emptied.insert(key);
+            }
+        }
+        self.choose_partitions(lane);
+        true
+    }
+
+    fn choose_packs(&mut self, lane: &Lane) {
+        let tiny_bytes = lane.options.segment_min_bytes;
+        let tiny = lane.stored.live_packs().filter(|(_, len, _)| *len < tiny_bytes).count();
+        for (id, len, live) in lane.stored.live_packs() {
+            let wanted = live.saturating_mul(4) < len || (tiny > TINY_PACKS && len < tiny_bytes);
+            if wanted && live <= self.budget {
+                self.budget -= live;
+                self.plan.emptied.insert(id);
+            }
+        }
+    }
+
+    fn choose_partitions(&mut self, lane: &mut Lane) {
+        self.large.sort_unstable_by(|a, b| b.cmp(a));
+        for (packed, key) in self.large.drain(..) {
+            if packed <= self.budget {
+                self.budget -= packed;
+                self.plan.into_segments.insert(key);
+                // Its segments will have changed.
+                let _ = lane.fold.partition_mut(key);
+            } else {
+                // Too much for now; what of it lies in packs to be emptied is moved there.
+                self.plan.of_emptied.insert(key);
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Data in segments, packs and the log reads as one log, and segments are written so that no failure costs more than it must.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pagemark_storage::contract::{TestBatch, partition, single};
+use pagemark_storage::disk::Disk;
+use pagemark_storage::engine::{
+    Engine, EngineError, Locate, LogStore, MetaStore, SegmentLimit, ShardEpoch, ShardId, Write,
+};
+use pagemark_storage::local::{LocalOptions, ManualEngine};
+use pagemark_storage::memory::MemoryEngine;
+use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey};
+
+use crate::memory_disk::{Cut, MemoryDisk};
+
+const NO_BOUND: Offset = Offset(i64::MAX);
+
+fn options() -> LocalOptions {
+    LocalOptions {
+        first_file_bytes: 16 << 10,
+        log_file_bytes: 16 << 10,
+        checkpoint_bytes: u64::MAX,
+        tail_cache_bytes: 2000,
+        block_bytes: 700,
+        segment_bytes: 6000,
+        segment_min_bytes: 1200,
+        moved_bytes: 3000,
+        whole_checkpoint_every: 4,
+        index_cache_bytes: 400,
+        ..LocalOptions::default()
+    }
+}
+
+fn open(disk: &Arc<MemoryDisk>) -> ManualEngine {
+    ManualEngine::open(disk.clone(), options()).unwrap()
+}
+
+fn keys() -> Vec<PartitionKey> {
+    (0..3).map(|p| partition(1, p)).collect()
+}
+
+fn flush(manual: &ManualEngine) {
+    while manual.step_flush() {}
+}
+
+fn checkpoint(manual: &ManualEngine) {
+    manual.request_checkpoint();
+    flush(manual);
+    manual.run_background();
+}
+
+fn append(manual: &ManualEngine, p: i32, base: i64, payload: usize) {
+    let batch = TestBatch { payload, max_timestamp_ms: 1000 + base, ..TestBatch::at(base) };
+    manual.engine().append(ShardId(1), ShardEpoch(1), vec![single(partition(1, p), batch)]).unwrap();
+    flush(manual);
+}
+
+/// An engine with one topic of three partitions, opened.
+fn begin(disk: &Arc<MemoryDisk>) -> ManualEngine {
+    let manual = open(disk);
+    manual.engine().create(keys()[0].topic, 3, LeaderEpoch(0)).unwrap();
+    manual.engine().open(ShardId(1), ShardEpoch(1), &keys()).unwrap();
+    manual
+}
+
+fn again(disk: &Arc<MemoryDisk>, cut: Cut) -> ManualEngine {
+    disk.restart(cut);
+    let manual = open(disk);
+    manual.engine().open(ShardId(1), ShardEpoch(1), &keys()).unwrap();
+    manual
+}
+
+fn segments(disk: &MemoryDisk) -> Vec<String> {
+    disk.files().into_iter().map(|(path, _)| path).filter(|path| path.starts_with("segments/")).collect()
+}
+
+fn count(manual: &ManualEngine, p: i32) -> Result<usize, EngineError> {
+    manual.engine().read(partition(1, p), Offset(0), usize::MAX, NO_BOUND).map(|slice| slice.batches.len())
+}
+
+/// Whether no more than two checkpoints are kept.
+fn newest_is_whole(disk: &MemoryDisk) -> bool {
+    disk.list("checkpoints").unwrap().len() <= 4
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+/// Reads and searches of every kind give what an engine without any files gives.
+fn compare(manual: &ManualEngine, model: &MemoryEngine, random: &mut Random) {
+    let engine = manual.engine();
+    for key in keys() {
+        let (found, expected) = (engine.extent(key).unwrap(), model.extent(key).unwrap());
+        let ends = |e: pagemark_storage::engine::Extent| (e.log_start, e.durable_end, e.log_end);
+        assert_eq!(ends(found), ends(expected), "{key}");
+        assert!(found.bytes >= expected.bytes, "{key}: {found:?} holds less than {expected:?}");
+        let length = (expected.log_end.0 - expected.log_start.0) as u64;
+        for _ in 0..6 {
+            let from = expected.log_start.plus(random.below(length + 2) as i64);
+            let bound = if random.below(2) == 0 { NO_BOUND } else { from.plus(random.below(60) as i64) };
+            let max_bytes = [0, 300, 1500, 5000, 1 << 30][random.below(5) as usize];
+            let read = |engine: &dyn Engine| engine.read(key, from, max_bytes, bound).unwrap().batches;
+            assert!(read(&*engine) == read(model), "{key} from {from} below {bound}, {max_bytes} bytes");
+            let bound = if random.below(2) == 0 {
+                NO_BOUND
+            } else {
+                Offset(random.below(expected.log_end.0 as u64 + 1) as i64)
+            };
+            let time = Locate::Time(1000 + random.below(900) as i64);
+            for what in [Locate::MaxTimestamp, time] {
+                let find = |engine: &dyn Engine| -> Option<Bytes> { engine.locate(key, what, bound).unwrap() };
+                assert!(find(&*engine) == find(model), "{key} {what:?} below {bound}");
+            }
+        }
+    }
+}
+
+#[test]
+fn segments_packs_and_log_read_as_one() {
+    for seed in 1..=12_u64 {
+        let disk = Arc::new(MemoryDisk::new(seed));
+        let mut random = Random(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1);
+        let model = MemoryEngine::new();
+        model.create(keys()[0].topic, 3, LeaderEpoch(0)).unwrap();
+        model.open(ShardId(1), ShardEpoch(1), &keys()).unwrap();
+        let mut manual = begin(&disk);
+        for step in 0..220 {
+            let key = keys()[random.below(3) as usize];
+            let extent = model.extent(key).unwrap();
+            match random.below(20) {
+                0..12 => {
+                    let records = 1 + random.below(4) as i32;
+                    let (payload, max_timestamp_ms) = (random.below(300) as usize, 1000 + random.below(900) as i64);
+                    let base = extent.log_end.0;
+                    let batch = TestBatch { records, payload, max_timestamp_ms, ..TestBatch::at(base) };
+                    for engine in [&*manual.engine() as &dyn Engine, &model] {
+                        engine.append(ShardId(1), ShardEpoch(1), vec![single(key, batch)]).unwrap();
+                    }
+                }
+                12 => {
+                    let start = extent
+                        .log_start
+                        .plus(random.below((extent.log_end.0 - extent.log_start.0) as u64 + 1) as i64 / 2);
+                    for engine in [&*manual.engine() as &dyn Engine, &model] {
+                        engine.advance_start(ShardId(1), ShardEpoch(1), key, start).unwrap();
+                    }
+                }
+                13..16 => checkpoint(&manual),
+                16 => {
+                    // A checkpoint that does not come to its end.
+                    manual.request_checkpoint();
+                    flush(&manual);
+                    (0..random.below(25)).for_each(|_| _ = manual.step_background());
+                }
+                17 => {
+                    flush(&manual);
+                    drop(manual);
+                    manual = again(&disk, if random.below(2) == 0 { Cut::Kill } else { Cut::Power });
+                }
+                _ => {}
+            }
+            if step % 8 == 0 {
+                flush(&manual);
+                compare(&manual, &model, &mut random);
+            }
+        }
+        flush(&manual);
+        manual.engine().close().unwrap();
+        let manual = again(&disk, Cut::Power);
+        compare(&manual, &model, &mut random);
+        assert!(!segments(&disk).is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn after_a_failed_sync_a_segment_is_never_written_again() {
+    let disk = Arc::new(MemoryDisk::new(1));
+    let manual = begin(&disk);
+    append(&manual, 0, 0, 1300);
+    checkpoint(&manual);
+    let [first] = &segments(&disk)[..] else { panic!("{:?}", segments(&disk)) };
+    append(&manual, 0, 1, 1300);
+    let before = manual.engine().stats().checkpoints;
+    manual.request_checkpoint();
+    // The sync of the segment is the first of the checkpoint.
+    disk.fail_syncs(1);
+    manual.run_background();
+    assert_eq!(manual.engine().stats().checkpoints, before, "it was given up");
+    let as_left = disk.bytes(first);
+    checkpoint(&manual);
+    assert_eq!(segments(&disk).len(), 2, "the data went into another file");
+    assert_eq!(disk.bytes(first), as_left);
+    drop(manual);
+    let manual = again(&disk, Cut::Power);
+    assert_eq!(count(&manual, 0), Ok(2));
+}
+
+#[test]
+fn what_a_checkpoint_that_was_passed_over_had_appended_is_left_alone() {
+    let disk = Arc::new(MemoryDisk::new(2));
+    let manual = begin(&disk);
+    for base in 0..3 {
+        append(&manual, 0, base, 1300);
+        checkpoint(&manual);
+    }
+    let [first] = &segments(&disk)[..] else { panic!("{:?}", segments(&disk)) };
+    let whole = disk.bytes(first);
+    let newest = |disk: &MemoryDisk| {
+        disk.files().into_iter().map(|(path, _)| path).filter(|path| path.ends_with(".ckpt")).max().unwrap()
+    };
+    let rotten = newest(&disk);
+    disk.flip(&rotten, 40, 1);
+    disk.flip(&rotten.replace("ckpt", "copy"), 40, 1);
+    drop(manual);
+    let manual = again(&disk, Cut::Kill);
+    assert!(manual.engine().recovery_summary().fell_back);
+    assert_eq!(count(&manual, 0), Ok(3), "the log has what the older checkpoint lacks");
+    append(&manual, 0, 3, 1300);
+    checkpoint(&manual);
+    assert_eq!(disk.bytes(first), whole);
+    assert_eq!(segments(&disk).len(), 2);
+    assert_eq!(count(&manual, 0), Ok(4));
+}
+
+#[test]
+fn a_segment_that_is_missing_is_named_at_the_start_and_a_rotten_one_at_the_first_read() {
+    let disk = Arc::new(MemoryDisk::new(3));
+    let manual = begin(&disk);
+    for base in 0..2 {
+        (0..3).for_each(|p| append(&manual, p, base, 1300));
+        checkpoint(&manual);
+    }
+    checkpoint(&manual);
+    drop(manual);
+    let all = segments(&disk);
+    assert_eq!(all.len(), 3);
+    disk.delete(&all[0]);
+    let len = disk.bytes(&all[1]).len();
+    disk.flip(&all[1], len - 60, 1);
+    let manual = again(&disk, Cut::Kill);
+    let summary = manual.engine().recovery_summary().clone();
+    let [(key, reason)] = &summary.quarantined[..] else { panic!("{summary:?}") };
+    assert!(*key == partition(1, 0) && reason.contains(&all[0]), "{summary:?}");
+    assert!(matches!(count(&manual, 1), Err(EngineError::Quarantined { .. })));
+    assert_eq!(count(&manual, 2), Ok(2));
+    checkpoint(&manual);
+    drop(manual);
+    let summary = again(&disk, Cut::Kill).engine().recovery_summary().clone();
+    assert_eq!(summary.quarantined.len(), 2, "both stay so: {summary:?}");
+}
+
+#[test]
+fn a_chain_of_checkpoints_bears_one_rotten_file_of_each() {
+    let disk = Arc::new(MemoryDisk::new(4));
+    let manual = begin(&disk);
+    for base in 0..6 {
+        append(&manual, (base % 2) as i32, base / 2, 200);
+        manual.engine().txn(&[], vec![Write::Put(format!("k{}", base % 4), Bytes::from(vec![base as u8]))]).unwrap();
+        checkpoint(&manual);
+    }
+    assert!(manual.engine().stats().incremental_checkpoints >= 3);
+    // Four of them hang on one another.
+    while newest_is_whole(&disk) {
+        append(&manual, 2, manual.engine().extent(partition(1, 2)).unwrap().log_end.0, 10);
+        checkpoint(&manual);
+    }
+    let facts = manual.engine().scan("");
+    drop(manual);
+    let files: Vec<String> =
+        disk.files().into_iter().map(|(path, _)| path).filter(|path| path.starts_with("checkpoints/")).collect();
+    assert!(files.len() > 4, "a chain is longer than the two that may be chosen: {files:?}");
+    for (i, path) in files.iter().enumerate() {
+        if (i / 2 + i) % 2 == 0 {
+            disk.flip(path, 50, 1);
+        }
+    }
+    let manual = again(&disk, Cut::Kill);
+    assert!(!manual.engine().recovery_summary().fell_back);
+    assert_eq!((count(&manual, 0), count(&manual, 1)), (Ok(3), Ok(3)));
+    assert_eq!(manual.engine().scan(""), facts);
+}
+
+#[test]
+fn segments_end_at_their_topics_size_and_age() {
+    for (limit, expected) in [
+        (SegmentLimit { bytes: u64::MAX, ms: i64::MAX }, 1),
+        (SegmentLimit { bytes: 1, ms: i64::MAX }, 4),
+        (SegmentLimit { bytes: u64::MAX, ms: 1 }, 2),
+    ] {
+        let disk = Arc::new(MemoryDisk::new(5));
+        let manual = begin(&disk);
+        manual.engine().limit_segments(keys()[0].topic, Some(limit));
+        for base in 0..4 {
+            append(&manual, 0, base, 1300);
+            checkpoint(&manual);
+        }
+        assert_eq!(segments(&disk).len(), expected, "{limit:?}");
+        drop(manual);
+        assert_eq!(count(&again(&disk, Cut::Kill), 0), Ok(4), "{limit:?}");
+    }
+}
+
+#[test]
+fn however_often_a_broker_is_killed_its_packs_stay_few() {
+    let disk = Arc::new(MemoryDisk::new(6));
+    let manual = begin(&disk);
+    flush(&manual);
+    drop(manual);
+    for base in 0..40 {
+        let manual = again(&disk, Cut::Kill);
+        append(&manual, 0, base, 1);
+        checkpoint(&manual);
+    }
+    let manual = again(&disk, Cut::Kill);
+    checkpoint(&manual);
+    let packs = disk.files().into_iter().filter(|(path, _)| path.starts_with("packs/")).count();
+    assert!(packs < 25, "{packs}");
+    assert_eq!(count(&manual, 0), Ok(40));
+    assert!(disk.list("segments").unwrap().len() <= 2);
+}
