@@ -436,3 +436,56 @@ async fn locate_by_policy(cluster: &Cluster, shared: &Shared, settings: &Consume
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use pagemark_wire::messages::ProducerId;
+    use pagemark_wire::messages::fetch_response::AbortedTransaction;
+    use pagemark_wire::records::{BatchBuilder, BatchHeader};
+    use pagemark_wire::types::{LeaderEpoch, Offset, ProducerEpoch};
+
+    use super::*;
+
+    const TRANSACTIONAL: u8 = 1 << 4;
+    const CONTROL: u8 = 1 << 5;
+
+    /// One record of producer `id` at `offset`; its key's second number tells a marker's kind.
+    fn batch(id: i64, offset: i64, attributes: u8, kind: u8) -> Bytes {
+        let mut builder = BatchBuilder::new(0).placed_at(Offset(offset), LeaderEpoch(0)).produced_by(
+            pagemark_wire::types::ProducerId(id),
+            ProducerEpoch(0),
+            0,
+        );
+        builder.push(Some(&[0, 0, 0, kind]), Some(b""));
+        let mut bytes = builder.finish().to_vec();
+        bytes[22] |= attributes;
+        bytes.into()
+    }
+
+    fn hidden(aborted: &[(i64, i64)], isolation: IsolationLevel, batches: &[Bytes]) -> Vec<bool> {
+        let one = |&(id, first): &(i64, i64)| {
+            AbortedTransaction::default().with_producer_id(ProducerId(id)).with_first_offset(first)
+        };
+        let answer = PartitionData::default().with_aborted_transactions(Some(aborted.iter().map(one).collect()));
+        let mut aborted = Aborted::new(&answer, isolation);
+        batches.iter().map(|batch| aborted.hides(&BatchHeader::parse(batch).unwrap(), batch)).collect()
+    }
+
+    #[test]
+    fn read_committed_hides_markers_and_what_was_aborted_and_nothing_else_p_38() {
+        let (abort, commit) = (0, 1);
+        let batches = [
+            batch(1, 0, TRANSACTIONAL, 0), // aborted
+            batch(2, 1, TRANSACTIONAL, 0), // committed
+            batch(-1, 2, 0, 0),            // of no transaction
+            batch(1, 3, TRANSACTIONAL | CONTROL, abort),
+            batch(1, 4, TRANSACTIONAL, 0), // the same producer's next one
+            batch(2, 5, TRANSACTIONAL | CONTROL, commit),
+            batch(1, 6, TRANSACTIONAL | CONTROL, commit),
+        ];
+        let read_committed = hidden(&[(1, 0)], IsolationLevel::ReadCommitted, &batches);
+        assert_eq!(read_committed, [true, false, false, true, false, true, true]);
+        let read_uncommitted = hidden(&[(1, 0)], IsolationLevel::ReadUncommitted, &batches);
+        assert_eq!(read_uncommitted, [false, false, false, true, false, true, true]);
+    }
+}
