@@ -122,13 +122,13 @@ fn connections_leave_enough_open_files_to_the_log() {
     let connections: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(&address).unwrap()).collect();
     let closed = |mut stream: &TcpStream| matches!(stream.read(&mut [0]), Ok(0) | Err(_));
     // The last one was accepted last, so that every other one has been judged when it has.
-    assert!(closed(connections.last().unwrap()), "beyond 512 - 256");
+    assert!(closed(connections.last().unwrap()), "beyond 512 - 256 - 64");
     connections.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
     let open = connections.iter().filter(|stream| {
         let mut stream: &TcpStream = stream;
         stream.read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     });
-    assert_eq!(open.count(), 256);
+    assert_eq!(open.count(), 192, "some are kept for the log, some for what is read from it");
     broker.kill().unwrap();
     broker.wait().unwrap();
 }

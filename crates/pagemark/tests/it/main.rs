@@ -1,6 +1,7 @@
 //! The binary as a process: its exit codes, variables and a standard output that are not what one hopes for.
 
 mod environment;
+mod flood;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
