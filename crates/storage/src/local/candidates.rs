@@ -55,6 +55,10 @@ impl Directory {
         self.packs.last().copied().unwrap_or(0)
     }
 
+    pub(super) fn has_pack(&self, id: u64) -> bool {
+        self.packs.contains(&id)
+    }
+
     pub(super) fn last_segment(&self) -> u64 {
         self.segments.last().copied().unwrap_or(0)
     }
@@ -86,9 +90,9 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Whether all that it refers to seems to be there.
-    pub(super) fn is_whole(&self) -> bool {
-        self.packs.iter().all(|(_, index)| index.is_some()) && self.missing.is_empty()
+    /// How many of the files that it refers to seem not to be there.
+    pub(super) fn defects(&self) -> usize {
+        self.packs.iter().filter(|(_, index)| index.is_none()).count() + self.missing.len()
     }
 
     pub(super) fn retained(&self) -> Retained {

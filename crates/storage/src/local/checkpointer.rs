@@ -91,6 +91,11 @@ impl Checkpointer {
         if self.job.is_some() || self.survey.is_some() {
             return true;
         }
+        if !lane.fold.dropped.is_empty() {
+            // What was deleted leaves the disk also when nothing is written any more.
+            lane.collect_dropped();
+            lane.wish_for_dead_files();
+        }
         let grown = lane.log_bytes_since_checkpoint >= lane.options.checkpoint_bytes;
         if lane.failed.is_some() || (lane.wish == CheckpointWish::None && !grown) || lane.clean_stop.is_some() {
             return false;
@@ -305,6 +310,8 @@ impl Job {
 
     /// The checkpoint is durable: some partitions learn where their data lies now. `true` when all of them know.
     fn rehome(&mut self, lane: &mut Lane) -> bool {
+        // Before a segment that was given up lives again, not after.
+        lane.collect_dropped();
         if let Some(pack) = self.mover.pack().filter(|_| !self.pack_added) {
             // One byte more than there is, so that it does not count as dead before all is in it.
             lane.stored.add_pack(Arc::new(pack), 1);

@@ -67,6 +67,10 @@ pub(crate) struct Dropped {
 }
 
 impl Dropped {
+    pub(super) fn is_empty(&self) -> bool {
+        self.packs.is_empty() && self.segments.is_empty()
+    }
+
     fn block(&mut self, packed: Packed) -> u64 {
         self.packs.push((packed.pack, u64::from(packed.block.len)));
         u64::from(packed.block.len)

@@ -79,8 +79,8 @@ pub(super) fn open(disk: &dyn Disk, options: &Arc<LocalOptions>) -> Result<Recov
     if candidates.is_empty() {
         return Err(OpenError::NoValidCheckpoint);
     }
-    // The newest whose packs can all be indexed and whose segments are there, else the newest.
-    let chosen = candidates.iter().position(Candidate::is_whole).unwrap_or(0);
+    // The newest whose packs can all be indexed and whose segments are there, else the newest of those that miss least.
+    let chosen = (0..candidates.len()).min_by_key(|at| candidates[*at].defects()).unwrap_or(0);
     let incarnations = candidates.iter().map(|c| c.head.incarnation).collect();
     let files = find_log_files(disk, incarnations)?;
     assemble(disk, options, candidates, chosen, &found, files)
@@ -327,13 +327,23 @@ fn open_basis(
     }
     let live = candidates::place_blocks(&mut fold, &packs);
     needed_segments.extend(fold.partitions().flat_map(|(_, p)| &p.index.segments).map(|s| s.file.number));
-    for (pack, _) in packs.into_iter().filter(|(_, index)| index.is_some()) {
+    for (pack, index) in packs {
         let id = pack.reference.id;
+        let live_bytes = match index {
+            Some(_) => live.get(&id).copied().unwrap_or(0),
+            // Nobody knows what lies in it. The sector may be read again one day, or somebody may get the data out by hand.
+            None if found.has_pack(id) => 1,
+            None => continue,
+        };
         needed_packs.insert(id);
-        files.add_pack(Arc::new(pack), live.get(&id).copied().unwrap_or(0));
+        files.add_pack(Arc::new(pack), live_bytes);
     }
     for other in candidates {
-        for (pack, _) in other.packs.into_iter().filter(|(_, index)| index.is_some()) {
+        for (pack, index) in other.packs {
+            if index.is_none() {
+                needed_packs.insert(pack.reference.id);
+                continue;
+            }
             match needed_packs.insert(pack.reference.id) {
                 true => files.add_pack(Arc::new(pack), 0),
                 // Opened for the other checkpoint as well; once is enough.

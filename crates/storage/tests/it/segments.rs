@@ -289,6 +289,33 @@ fn a_chain_of_checkpoints_bears_one_rotten_file_of_each() {
     assert_eq!(manual.engine().scan(""), facts);
 }
 
+/// It was noted as dead after it had come to life again, and its file then stayed until the next start.
+#[test]
+fn a_segment_that_a_log_start_passed_while_it_grew_goes_when_its_data_goes() {
+    let disk = Arc::new(MemoryDisk::new(3));
+    let manual = begin(&disk);
+    (0..4).for_each(|base| append(&manual, 0, base, 500));
+    checkpoint(&manual);
+    assert_eq!(segments(&disk).len(), 1);
+    (4..8).for_each(|base| append(&manual, 0, base, 500));
+    manual.request_checkpoint();
+    flush(&manual);
+    while !disk.files().iter().any(|(path, _)| path.ends_with(".tmp")) {
+        assert!(manual.step_background());
+    }
+    let start = |offset| {
+        manual.engine().advance_start(ShardId(1), ShardEpoch(1), partition(1, 0), Offset(offset)).unwrap();
+        flush(&manual);
+    };
+    start(5);
+    manual.run_background();
+    assert_eq!((segments(&disk).len(), count(&manual, 0).unwrap()), (1, 3));
+    (0..2).for_each(|_| checkpoint(&manual));
+    start(8);
+    (0..3).for_each(|_| checkpoint(&manual));
+    assert_eq!(segments(&disk), Vec::<String>::new());
+}
+
 #[test]
 fn segments_end_at_their_topics_size_and_age() {
     for (limit, expected) in [

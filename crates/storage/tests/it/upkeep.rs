@@ -312,6 +312,41 @@ fn sectors_that_cannot_be_read_take_no_more_than_what_they_hold() {
     }
 }
 
+/// A sector that could not be read once took acknowledged data for ever: the start removed the pack whose index lay there.
+#[test]
+fn a_pack_whose_index_cannot_be_read_is_not_thrown_away() {
+    let disk = three_packs();
+    let first = files_in(&disk, "packs/")[0].clone();
+    let mut life = Life { manual: ManualEngine::open(Failing::new(&disk, &[&first]), options()).unwrap() };
+    for cut in [Cut::Kill, Cut::Power] {
+        assert!(matches!(read(&life.manual.engine(), partition(1, 0)), Err(EngineError::Quarantined { .. })));
+        (0..3).for_each(|_| life.checkpoint());
+        assert!(files_in(&disk, "packs/").contains(&first), "before {cut:?}");
+        drop(life);
+        disk.restart(cut);
+        life = Life { manual: ManualEngine::open(disk.clone(), options()).unwrap() };
+    }
+}
+
+/// Checkpoints came only with new data, so that a broker at rest, or one whose disk is full, never gave back what was deleted.
+#[test]
+fn what_was_deleted_leaves_the_disk_when_nothing_is_written_any_more() {
+    let disk = Arc::new(MemoryDisk::new(7));
+    let options = LocalOptions { checkpoint_bytes: 2000, ..options() };
+    let manual = ManualEngine::open(disk.clone(), options).unwrap();
+    let engine = manual.engine();
+    engine.create(partition(1, 0).topic, 1, LeaderEpoch(0)).unwrap();
+    engine.open(ShardId(1), ShardEpoch(1), &[partition(1, 0)]).unwrap();
+    let life = Life { manual };
+    (0..10).for_each(|base| life.append(0, base));
+    life.checkpoint();
+    assert_eq!(files_in(&disk, "packs/").len(), 1);
+    engine.delete(partition(1, 0).topic).unwrap();
+    while life.manual.step_flush() {}
+    life.manual.run_background();
+    assert_eq!(files_in(&disk, "packs/"), Vec::<String>::new());
+}
+
 #[test]
 fn a_batch_that_cannot_be_read_ends_its_partition_and_no_checkpoint() {
     let disk = Arc::new(MemoryDisk::new(5));
