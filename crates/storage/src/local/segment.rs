@@ -61,13 +61,16 @@ impl SegmentFile {
         }
     }
 
-    /// The handle. May wait for the disk.
+    /// The handle. May wait for the disk, but lets nobody wait who only asks whether there is one: that is done under the lane's lock.
     pub(super) fn open(&self, disk: &dyn Disk) -> io::Result<FileId> {
-        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
-        match *handle {
-            Some(file) => Ok(file),
-            None => Ok(*handle.insert(disk.open(&segment_path(self.number))?)),
+        if let Some(file) = self.known() {
+            return Ok(file);
         }
+        let file = disk.open(&segment_path(self.number))?;
+        if let Some(extra) = self.learn(file) {
+            disk.close(extra);
+        }
+        Ok(self.known().unwrap_or(file))
     }
 }
 
