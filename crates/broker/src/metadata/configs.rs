@@ -182,13 +182,16 @@ fn judge_broker(
 
 fn read_broker_config(name: &str, value: &str) -> Result<String, String> {
     match settings::lookup(name) {
-        Known::Ours(_) if name == "max.connections" && value.trim() == "0" => {
-            Err("max.connections=0 would let nobody connect who could undo it: allowed is 1 and more".to_owned())
-        }
-        Known::Ours(spec) if settings::is_dynamic(name) => spec.allowed.canonical(value).ok_or_else(|| {
-            let allowed = spec.allowed.in_words();
-            format!("Invalid value {} for configuration {name}; allowed: {allowed}", shown(value))
-        }),
+        Known::Ours(spec) if settings::is_dynamic(name) => match spec.allowed.canonical(value) {
+            Some(zero) if name == "max.connections" && zero == "0" => {
+                Err("max.connections=0 would let nobody connect who could undo it: allowed is 1 and more".to_owned())
+            }
+            Some(value) => Ok(value),
+            None => {
+                let allowed = spec.allowed.in_words();
+                Err(format!("Invalid value {} for configuration {name}; allowed: {allowed}", shown(value)))
+            }
+        },
         Known::Ours(_) | Known::OtherName(_) => Err(format!(
             "{name} cannot change while the broker runs: give it in the properties file, the environment or with --set, and \
              start the broker again"

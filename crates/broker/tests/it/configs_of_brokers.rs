@@ -79,6 +79,8 @@ fn what_cannot_change_while_it_runs_is_refused_with_what_to_do_p_28e() {
             ("no.such.setting", "2", "Unknown"),
             ("message.max.bytes", "-2", "whole number"),
             ("max.connections", " 0 ", "undo"),
+            ("max.connections", "+0", "undo"),
+            ("max.connections", "-00", "undo"),
             ("log.message.timestamp.type", "Yesterday", "LogAppendTime"),
         ] {
             let good = ("producer.id.expiration.ms", SET, Some("50"));
