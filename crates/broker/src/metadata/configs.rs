@@ -4,7 +4,7 @@
 //! one step or not at all. The change is durable before anybody acts by it, and takes effect with the next request after the
 //! answer. Deliberately not here: versions and numbers of the wire (`api/alter_configs`, `api/incremental_alter_configs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use pagemark_storage::engine::{Lsn, Ticket, TxnOutcome, Write};
@@ -221,11 +221,8 @@ fn apply(
             ConfigStep::Delete => drop(configs.remove(&name)),
             ConfigStep::Append(value) => {
                 let mut list = list_of(&configs, &name, "APPEND", &look_up)?;
-                for entry in entries(&value) {
-                    if !list.contains(&entry) {
-                        list.push(entry);
-                    }
-                }
+                let mut known: BTreeSet<String> = list.iter().cloned().collect();
+                list.extend(entries(&value).filter(|entry| known.insert(entry.clone())));
                 let list = list.join(",");
                 if list.len() > MAX_VALUE_LEN {
                     let why = format!("{name} would exceed {MAX_VALUE_LEN} bytes");
@@ -235,7 +232,7 @@ fn apply(
             }
             ConfigStep::Subtract(value) => {
                 let mut list = list_of(&configs, &name, "SUBTRACT", &look_up)?;
-                let gone: std::collections::BTreeSet<String> = entries(&value).collect();
+                let gone: BTreeSet<String> = entries(&value).collect();
                 list.retain(|entry| !gone.contains(entry));
                 configs.insert(name, list.join(","));
             }
