@@ -26,12 +26,17 @@ use crate::broker::Broker;
 use crate::executor::{Outgoing, ProduceAnswer, ProduceResult, ProduceWork, Work};
 use crate::metadata::registry::Topic;
 
+/// Most records of one request whose faults are named: a few compressed bytes may hold a thousand of them, in each partition,
+/// and an answer must not be many times the size of its request.
+const MOST_RECORDS_NAMED: usize = 1_000;
+
 /// Checks every batch and hands the good ones to the owners of their partitions.
 pub fn handle(call: Call, out: &mut Outgoing, request: ProduceRequest) {
     let Call { broker, version, reply, .. } = call;
     let acks = request.acks;
     let responses = request.topic_data.iter().map(empty_response).collect();
-    let gathered = Gathered { acks, version, reply, responses, failed: false };
+    let names_left = MOST_RECORDS_NAMED;
+    let gathered = Gathered { acks, version, reply, responses, failed: false, names_left };
     let gathering = Arc::new(Gathering(Mutex::new(Some(gathered))));
     let legal_acks = matches!(acks, -1..=1);
     let mut request_wide = RequestWide {
@@ -151,6 +156,8 @@ struct Gathered {
     reply: Reply,
     responses: Vec<TopicProduceResponse>,
     failed: bool,
+    /// So many more wrong records may be named.
+    names_left: usize,
 }
 
 /// Sends the answer when the last of its parts is done.
@@ -170,7 +177,7 @@ impl ProduceAnswer for Part {
             gathered.failed |= !matches!(result, ProduceResult::Done { .. });
             let version = gathered.version;
             let place = &mut gathered.responses[self.topic_at].partition_responses[self.partition_at];
-            fill(place, version, result);
+            fill(place, version, &mut gathered.names_left, result);
         }
     }
 }
@@ -210,7 +217,7 @@ fn empty_response(data: &TopicProduceData) -> TopicProduceResponse {
         .with_partition_responses(data.partition_data.iter().map(|p| lost(p.index)).collect())
 }
 
-fn fill(place: &mut PartitionProduceResponse, version: i16, result: ProduceResult) {
+fn fill(place: &mut PartitionProduceResponse, version: i16, names_left: &mut usize, result: ProduceResult) {
     match result {
         ProduceResult::Done { base_offset, log_append_time_ms, log_start } => {
             place.error_code = ErrorCode::None.code();
@@ -231,7 +238,8 @@ fn fill(place: &mut PartitionProduceResponse, version: i16, result: ProduceResul
                         .with_batch_index(index)
                         .with_batch_index_error_message(Some(text(what)))
                 };
-                place.record_errors = error.records().into_iter().map(named).collect();
+                place.record_errors = error.records().into_iter().take(*names_left).map(named).collect();
+                *names_left -= place.record_errors.len();
             }
         }
     }

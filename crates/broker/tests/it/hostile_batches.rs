@@ -150,6 +150,25 @@ fn records_without_a_key_in_a_compacted_topic_are_all_named_by_their_indexes_r_1
 }
 
 #[test]
+fn an_answer_does_not_name_thousands_of_records_that_came_in_few_bytes_r_18() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("table", 3, &[("cleanup.policy", "compact")]);
+    let mut builder = pagemark_wire::records::BatchBuilder::new(THEN_MS);
+    (0..700).for_each(|_| builder.push(None, Some(b"value")));
+    let batch = builder.compressed(pagemark_wire::records::Compression::Zstd);
+    let mut request = produce_request("table", 0, -1, Some(batch.clone()));
+    for index in [1, 2] {
+        let data = produce_request::PartitionProduceData::default().with_index(index).with_records(Some(batch.clone()));
+        request.topic_data[0].partition_data.push(data);
+    }
+    let answer = client.ask(9, &request);
+    let parts = &answer.responses[0].partition_responses;
+    assert!(parts.iter().all(|p| p.error_code == 87 && p.error_message.is_some()));
+    assert_eq!(parts.iter().map(|p| p.record_errors.len()).sum::<usize>(), 1_000);
+}
+
+#[test]
 fn places_that_are_not_there_and_internal_ones_are_refused_rows_43_45_49() {
     let rig = Rig::memory();
     let mut client = rig.client();
