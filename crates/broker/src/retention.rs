@@ -1,13 +1,13 @@
 //! Looking through all logs for data that is too old or too much, again and again.
 //!
-//! Topics' configurations are read at every pass, so a change counts from the next one on. The logs go to their owners in lots, the
+//! Topics' configurations are read when a log is looked at, so a change counts as soon as it is answered. The logs go to their owners in lots, the
 //! next lot when one is answered: however many there are, no executor has more than one lot of it in hand.
 //! Deliberately not here: which data may go (`core`), how it goes (`executor/trim`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use pagemark_core::partition::{Retention, Rule};
+use pagemark_core::partition::Rule;
 use pagemark_storage::engine::SegmentLimit;
 use tokio::sync::watch;
 
@@ -49,11 +49,10 @@ fn limit_segments(broker: &Broker) {
 
 /// Looks at every log once. What is found to go is on its way to the disk afterwards.
 pub async fn pass(broker: &Broker) {
-    let mut lots: Vec<Vec<(Arc<Partition>, Retention)>> = Vec::new();
+    let mut lots: Vec<Vec<Arc<Partition>>> = Vec::new();
     let view = broker.registry.view();
     for topic in view.iter().filter(|topic| !topic.is_internal()) {
-        let retention = topic.config.retention();
-        if retention.keeps_all() {
+        if topic.config.retention().keeps_all() {
             continue;
         }
         for partition in &topic.partitions {
@@ -61,7 +60,7 @@ pub async fn pass(broker: &Broker) {
                 lots.resize_with(partition.executor + 1, Vec::new);
             }
             let lot = &mut lots[partition.executor];
-            lot.push((Arc::clone(partition), retention));
+            lot.push(Arc::clone(partition));
             if lot.len() == LOT {
                 retain(broker, partition.executor, std::mem::take(lot)).await;
             }
@@ -72,7 +71,7 @@ pub async fn pass(broker: &Broker) {
     }
 }
 
-async fn retain(broker: &Broker, executor: usize, lot: Vec<(Arc<Partition>, Retention)>) {
+async fn retain(broker: &Broker, executor: usize, lot: Vec<Arc<Partition>>) {
     for (partition, cut) in broker.executors.retain(executor, lot).await {
         let by_time = matches!(cut.rule, Rule::Since(_));
         broker.metrics.retained(by_time);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use pagemark_core::partition::{Cut, Retention};
+use pagemark_core::partition::Cut;
 use pagemark_storage::engine::{EngineError, ShardId};
 use pagemark_wire::types::{PartitionKey, TopicId};
 use tokio::sync::{oneshot, watch};
@@ -126,7 +126,7 @@ impl Executors {
     }
 
     /// Has an executor look through some of its logs for data that is to go. Gives what was decided.
-    pub async fn retain(&self, executor: usize, logs: Vec<(Arc<Partition>, Retention)>) -> Vec<(PartitionKey, Cut)> {
+    pub async fn retain(&self, executor: usize, logs: Vec<Arc<Partition>>) -> Vec<(PartitionKey, Cut)> {
         let (done, answer) = oneshot::channel();
         self.mailboxes[executor].send_one(Work::Retain(RetainWork { logs, done }));
         answer.await.unwrap_or_default()

@@ -23,10 +23,11 @@ pub struct TrimWork {
     pub done: oneshot::Sender<Result<(), EngineError>>,
 }
 
-/// Logs of one executor whose data may have to go.
+/// Logs of one executor whose data may have to go. What their topics say is looked up when their turn comes: a retention that
+/// somebody was told to be longer now must not be undone by a pass that began before.
 pub struct RetainWork {
-    /// Which ones, each with what its topic says.
-    pub logs: Vec<(Arc<Partition>, Retention)>,
+    /// Which ones.
+    pub logs: Vec<Arc<Partition>>,
     /// Gets what was decided; nothing of it is durable yet.
     pub done: oneshot::Sender<Vec<(PartitionKey, Cut)>>,
 }
@@ -53,7 +54,10 @@ impl Executor {
     /// Cuts the logs that hold more than their topics want.
     pub(super) fn retain(&mut self, work: RetainWork) {
         let mut cuts = Vec::new();
-        for (partition, retention) in work.logs {
+        let view = self.registry.view();
+        for partition in work.logs {
+            let Some(topic) = view.by_id(partition.key.topic) else { continue };
+            let retention = topic.config.retention();
             match self.retain_one(&partition, retention) {
                 Ok(Some((lsn, cut))) => {
                     cuts.push((partition.key, cut));

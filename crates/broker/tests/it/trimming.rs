@@ -10,6 +10,7 @@ use pagemark_wire::messages::*;
 
 use crate::support::batches::*;
 use crate::support::client::*;
+use crate::support::configs::*;
 use crate::support::{Rig, local_engine, until};
 
 fn delete_request(topic: &str, partitions: &[(i32, i64)]) -> DeleteRecordsRequest {
@@ -258,6 +259,22 @@ fn a_pass_over_more_logs_than_a_lot_misses_none() {
     }
     rig.block_on(retention::pass(rig.broker()));
     until("all are cut", || (0..300).all(|p| client.list_offset("orders", p, -2).offset == 1));
+}
+
+#[test]
+fn a_pass_that_began_before_retention_was_changed_goes_by_the_change_r_84() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("orders", 1, &[("retention.ms", "-1"), ("retention.bytes", "0")]);
+    client.produced("orders", 0, batch(&["a"]));
+    let topic = rig.broker().topic("orders", pagemark_wire::types::TopicId::ZERO).unwrap();
+    let in_hand = topic.partitions[0].clone();
+    assert_eq!(client.alter_one(TOPIC, "orders", &[("retention.bytes", SET, Some("-1"))]), 0);
+    let cut = rig.block_on(rig.broker().executors.retain(in_hand.executor, vec![in_hand.clone()]));
+    assert_eq!(cut.len(), 0);
+    assert_eq!(client.alter_one(TOPIC, "orders", &[("retention.bytes", SET, Some("0"))]), 0);
+    let cut = rig.block_on(rig.broker().executors.retain(in_hand.executor, vec![in_hand.clone()]));
+    assert_eq!(cut.len(), 1);
 }
 
 #[test]
