@@ -30,7 +30,7 @@ pub fn handle(call: Call, _out: &mut Outgoing, request: DescribeConfigsRequest) 
     if request.resources.len() <= FEW {
         answer(call, &request);
     } else {
-        tokio::task::spawn_blocking(move || answer(call, &request));
+        call.answer_aside(move |call| answer(call, &request));
     }
 }
 

@@ -30,7 +30,7 @@ pub fn handle(call: Call, _out: &mut Outgoing, request: DescribeLogDirsRequest) 
         }
         wanted
     });
-    tokio::task::spawn_blocking(move || {
+    call.answer_aside(move |call| {
         let result = describe(&call.broker, &wanted);
         call.reply.send(&DescribeLogDirsResponse::default().with_results(vec![result]));
     });

@@ -39,7 +39,9 @@ use pagemark_wire::api::Api;
 use pagemark_wire::fetch_answer::FetchAnswer;
 use pagemark_wire::frame::{EncodeError, Frame, RequestHeader, encode_response};
 use pagemark_wire::messages::{Encodable, StrBytes};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::aside;
 use crate::broker::{Broker, Client};
 use crate::executor::{GroupWork, Outgoing, Work};
 use crate::net::budget::Charge;
@@ -115,6 +117,18 @@ impl Reply {
         self.slot.is_turn(HELD_BYTES)
     }
 
+    /// Waits for both turns that a large answer needs, and never for one with the other in hand: a client that does not read
+    /// would keep all others waiting.
+    async fn large_turn(&self) -> Option<SemaphorePermit<'static>> {
+        loop {
+            self.turn().await;
+            let of_all = LARGE.acquire().await.ok(); // never closed
+            if self.is_turn() {
+                return of_all;
+            }
+        }
+    }
+
     /// There is nothing to answer (acks=0, P-6).
     pub fn nothing(self) {
         self.slot.nothing();
@@ -126,7 +140,22 @@ impl Reply {
     }
 }
 
+/// Requests that are worked on at a time, in the whole process, whose answers may be many times as large as they are.
+static LARGE: Semaphore = Semaphore::const_new(2);
+
 impl Call {
+    /// Answers a request whose answer may be many times its size: where it keeps no other request waiting, few at a time, and
+    /// not while its connection holds much already (invariant 40).
+    fn answer_aside(self, answer: impl FnOnce(Call) + Send + 'static) {
+        tokio::spawn(async move {
+            let _turn = tokio::select! {
+                turn = self.reply.large_turn() => turn,
+                () = self.reply.unwanted() => return,
+            };
+            aside::on_a_thread(move || answer(self)).await;
+        });
+    }
+
     /// Asks the shard of a group; `respond` turns the answer into the version's response.
     fn ask_group(
         self,

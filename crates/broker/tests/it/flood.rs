@@ -8,6 +8,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::support::batches::{batch, batch_of_bytes, headers};
 use crate::support::client::*;
+use crate::support::configs::{TOPIC, describe_request};
 use crate::support::raw::{Raw, encoded, framed};
 use crate::support::simulated::simulated;
 use crate::support::{Rig, releasing, until};
@@ -111,6 +112,25 @@ fn a_group_keeps_nothing_of_a_frame_but_what_it_needs_invariant_40() {
     raw.send(&framed(&frame));
     assert_eq!(raw.answer::<JoinGroupRequest>(0).error_code, 0);
     until("the frame is given back", || rig.broker().budget.used_bytes() == 0);
+}
+
+#[test]
+fn answers_larger_than_their_requests_are_made_one_after_the_other_invariant_40() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    let names: Vec<String> = (0..100).map(|n| format!("orders-{n}")).collect();
+    let topics: Vec<_> = names.iter().map(|name| new_topic(name, 1, &[])).collect();
+    assert!(client.ask(7, &create_request(&topics)).topics.iter().all(|t| t.error_code == 0));
+    let resources: Vec<(i8, &str)> = names.iter().map(|name| (TOPIC, name.as_str())).collect();
+    let request = describe_request(&resources, &[]).with_include_documentation(true);
+    let mut most_bytes = 0;
+    (0..30).for_each(|_| client.send(4, &request));
+    until("answers wait for the client", || rig.broker().budget.used_bytes() > 1_000_000);
+    for _ in 0..30 {
+        most_bytes = most_bytes.max(rig.broker().budget.used_bytes());
+        assert_eq!(client.receive::<DescribeConfigsRequest>().results.len(), 100);
+    }
+    assert!(most_bytes < 5_000_000, "{most_bytes} bytes");
 }
 
 #[test]
