@@ -123,6 +123,8 @@ apis! {
     DeleteRecords = 21, advertise 0, serve 0 to 2, flexible from 2;
     /// Gives an idempotent producer its id.
     InitProducerId = 22, advertise 0, serve 0 to 5, flexible from 2;
+    /// Tells where a leader epoch ended.
+    OffsetForLeaderEpoch = 23, advertise 2, serve 2 to 4, flexible from 4;
     /// Shows the configs of topics and brokers.
     DescribeConfigs = 32, advertise 1, serve 1 to 4, flexible from 4;
     /// Gives topics and brokers these configs and no others.
@@ -131,8 +133,12 @@ apis! {
     DescribeLogDirs = 35, advertise 1, serve 1 to 4, flexible from 2;
     /// Gives topics more partitions.
     CreatePartitions = 37, advertise 0, serve 0 to 3, flexible from 2;
+    /// Deletes groups with their offsets.
+    DeleteGroups = 42, advertise 0, serve 0 to 2, flexible from 2;
     /// Changes single configs of topics and brokers.
     IncrementalAlterConfigs = 44, advertise 0, serve 0 to 1, flexible from 1;
+    /// Deletes some of a group's offsets.
+    OffsetDelete = 47, advertise 0, serve 0 to 0, flexible from 32767;
     /// Names the brokers of the cluster.
     DescribeCluster = 60, advertise 0, serve 0 to 2, flexible from 0;
     /// Shows topics with their partitions, in portions.

@@ -1,116 +1,10 @@
 //! Groups of the classic protocol over the wire: joining, syncing, working, leaving (G-10 to G-36).
 
-use bytes::Bytes;
-use pagemark_wire::messages::join_group_request::JoinGroupRequestProtocol;
-use pagemark_wire::messages::leave_group_request::MemberIdentity;
-use pagemark_wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use pagemark_wire::messages::*;
 
 use crate::support::client::*;
+use crate::support::member::{GROUP, Member};
 use crate::support::{Rig, until};
-
-const GROUP: &str = "readers";
-
-/// A member with the connection that it waits on.
-struct Member {
-    client: Client,
-    id: StrBytes,
-    instance: Option<StrBytes>,
-    generation: i32,
-}
-
-impl Member {
-    /// Somebody who has no id yet.
-    fn new(rig: &Rig) -> Member {
-        Member { client: rig.client(), id: text(""), instance: None, generation: -1 }
-    }
-
-    fn join_request(&self) -> JoinGroupRequest {
-        let protocol =
-            |name: &str| JoinGroupRequestProtocol::default().with_name(text(name)).with_metadata(Bytes::from("meta"));
-        JoinGroupRequest::default()
-            .with_group_id(group_id(GROUP))
-            .with_session_timeout_ms(30_000)
-            .with_rebalance_timeout_ms(30_000)
-            .with_member_id(self.id.clone())
-            .with_group_instance_id(self.instance.clone())
-            .with_protocol_type(text("consumer"))
-            .with_protocols(vec![protocol("range"), protocol("roundrobin")])
-    }
-
-    /// Asks for an id, which version 4 and up hand out first (G-10).
-    fn with_id(mut self) -> Member {
-        let answer = self.client.ask(9, &self.join_request());
-        assert_eq!(answer.error_code, 79);
-        assert!(answer.member_id.starts_with("tester-"), "{} (Q-15)", answer.member_id);
-        self.id = answer.member_id;
-        self
-    }
-
-    fn send_join(&mut self) {
-        self.client.send(9, &self.join_request());
-    }
-
-    fn joined(&mut self) -> JoinGroupResponse {
-        let answer = self.client.receive::<JoinGroupRequest>();
-        assert_eq!(answer.error_code, 0);
-        self.generation = answer.generation_id;
-        self.id = answer.member_id.clone();
-        answer
-    }
-
-    fn join(&mut self) -> JoinGroupResponse {
-        self.send_join();
-        self.joined()
-    }
-
-    fn sync_request(&self, assignments: &[(&StrBytes, &'static str)]) -> SyncGroupRequest {
-        let assignment = |(id, bytes): &(&StrBytes, &'static str)| {
-            SyncGroupRequestAssignment::default().with_member_id((*id).clone()).with_assignment(Bytes::from(*bytes))
-        };
-        SyncGroupRequest::default()
-            .with_group_id(group_id(GROUP))
-            .with_generation_id(self.generation)
-            .with_member_id(self.id.clone())
-            .with_group_instance_id(self.instance.clone())
-            .with_protocol_type(Some(text("consumer")))
-            .with_protocol_name(Some(text("range")))
-            .with_assignments(assignments.iter().map(assignment).collect())
-    }
-
-    /// Brings these assignments, or none, and gives the own one.
-    fn sync(&mut self, assignments: &[(&StrBytes, &'static str)]) -> Bytes {
-        let answer = self.client.ask(5, &self.sync_request(assignments));
-        assert_eq!(answer.error_code, 0);
-        answer.assignment
-    }
-
-    fn heartbeat(&mut self) -> i16 {
-        let request = HeartbeatRequest::default()
-            .with_group_id(group_id(GROUP))
-            .with_generation_id(self.generation)
-            .with_member_id(self.id.clone())
-            .with_group_instance_id(self.instance.clone());
-        self.client.ask(4, &request).error_code
-    }
-
-    fn commit(&mut self, offset: i64) -> i16 {
-        let request = commit_request(GROUP, &[("orders", 0, offset, "")])
-            .with_generation_id_or_member_epoch(self.generation)
-            .with_member_id(self.id.clone())
-            .with_group_instance_id(self.instance.clone());
-        self.client.ask(8, &request).topics[0].partitions[0].error_code
-    }
-
-    fn leave(&mut self) -> i16 {
-        let me = MemberIdentity::default()
-            .with_member_id(self.id.clone())
-            .with_group_instance_id(self.instance.clone())
-            .with_reason(Some(text("done")));
-        let request = LeaveGroupRequest::default().with_group_id(group_id(GROUP)).with_members(vec![me]);
-        self.client.ask(5, &request).members[0].error_code
-    }
-}
 
 /// A broker with a topic.
 fn rig() -> Rig {
@@ -121,10 +15,10 @@ fn rig() -> Rig {
 
 /// Two members at generation 2 with an assignment each; the leader first.
 fn two(rig: &Rig) -> (Member, Member) {
-    let mut leader = Member::new(rig).with_id();
+    let mut leader = Member::new(rig.address).with_id();
     assert_eq!(leader.join().generation_id, 1, "Q-18");
     assert_eq!(leader.sync(&[(&leader.id.clone(), "everything")]), "everything");
-    let mut follower = Member::new(rig).with_id();
+    let mut follower = Member::new(rig.address).with_id();
     follower.send_join();
     until("the leader learns of the rebalance", || leader.heartbeat() == 27);
     let seen = leader.join();
@@ -169,7 +63,7 @@ fn a_group_lives_from_the_first_join_to_the_last_leave() {
     assert_eq!(described.groups[0].group_state.as_str(), "Empty");
     assert_eq!(rig.client().committed(GROUP, "orders", 0).committed_offset, 5, "offsets outlive members");
     // The next generation goes on from there (invariant 24).
-    let mut next = Member::new(&rig).with_id();
+    let mut next = Member::new(rig.address).with_id();
     assert_eq!(next.join().generation_id, 5);
 }
 
@@ -197,7 +91,7 @@ fn only_members_of_the_generation_may_commit_invariant_16() {
 fn commits_during_a_rebalance_are_taken_until_it_completes_e_6_e_7() {
     let rig = rig();
     let (mut leader, mut follower) = two(&rig);
-    let mut third = Member::new(&rig).with_id();
+    let mut third = Member::new(rig.address).with_id();
     third.send_join();
     until("it has begun", || leader.heartbeat() == 27);
     assert_eq!(follower.commit(11), 0, "preparing: members save their progress (O-12)");
@@ -214,12 +108,12 @@ fn commits_during_a_rebalance_are_taken_until_it_completes_e_6_e_7() {
 #[test]
 fn a_static_member_comes_back_without_a_rebalance_and_its_old_self_is_fenced_g_31_e_9() {
     let rig = rig();
-    let mut first = Member::new(&rig);
+    let mut first = Member::new(rig.address);
     first.instance = Some(text("shelf-1"));
     first.join();
     first.sync(&[(&first.id.clone(), "all")]);
     assert_eq!(first.commit(4), 0);
-    let mut second = Member::new(&rig);
+    let mut second = Member::new(rig.address);
     second.instance = Some(text("shelf-1"));
     let answer = second.join();
     assert_eq!((answer.generation_id, answer.skip_assignment), (1, true));
@@ -233,10 +127,10 @@ fn a_static_member_comes_back_without_a_rebalance_and_its_old_self_is_fenced_g_3
 #[test]
 fn a_full_group_takes_nobody_more_g_13() {
     let rig = Rig::with(&["group.max.size=1"]);
-    let mut only = Member::new(&rig).with_id();
+    let mut only = Member::new(rig.address).with_id();
     only.join();
     only.sync(&[]);
-    let answer = rig.client().ask(3, &Member::new(&rig).join_request().with_group_instance_id(None));
+    let answer = rig.client().ask(3, &Member::new(rig.address).join_request().with_group_instance_id(None));
     assert_eq!(answer.error_code, 81);
 }
 
@@ -250,7 +144,7 @@ fn members_survive_a_restart_and_generations_go_on_invariant_24() {
     drop((leader, follower));
     rig.kill();
     let rig = Rig::at_once(crate::support::local_engine(dir.path()), &[]);
-    let back = |id: StrBytes| Member { id, generation: 2, ..Member::new(&rig) };
+    let back = |id: StrBytes| Member { id, generation: 2, ..Member::new(rig.address) };
     let (mut leader, mut follower) = (back(leader_id), back(follower_id));
     assert_eq!((leader.heartbeat(), follower.heartbeat()), (0, 0), "also while it loads (G-4)");
     rig.wait_for_load();

@@ -5,8 +5,10 @@
 mod commits;
 mod configs;
 mod configs_of_brokers;
+mod deletion;
 mod describe_cluster;
 mod describe_log_dirs;
+mod epochs;
 mod failure;
 mod fetch;
 mod flood;
@@ -25,6 +27,7 @@ mod partitions;
 mod produce;
 mod restart;
 mod sessions;
+mod static_members;
 mod support;
 mod topics;
 mod trimming;

@@ -28,6 +28,10 @@ pub enum Answer {
     Describe(DescribeAnswer),
     /// To ListGroups, this shard's part of it.
     List(ListAnswer),
+    /// To DeleteGroups, one group of it.
+    DeleteGroup(ErrorCode),
+    /// To OffsetDelete.
+    DeleteOffsets(DeleteOffsetsAnswer),
 }
 
 /// What a member learns at joining.
@@ -254,6 +258,15 @@ pub struct ListedGroup {
     pub group_type: &'static str,
 }
 
+/// Which offsets are gone: those without an error, also if there was none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteOffsetsAnswer {
+    /// What is wrong with the request as a whole; then nothing else is told.
+    pub error: ErrorCode,
+    /// One for each partition of the request, in its order.
+    pub partitions: Vec<ErrorCode>,
+}
+
 impl JoinAnswer {
     /// An error for a member of this id.
     #[must_use]
@@ -276,6 +289,14 @@ impl SyncAnswer {
     #[must_use]
     pub fn error(error: ErrorCode) -> SyncAnswer {
         SyncAnswer { error, protocol_type: None, protocol: None, assignment: Bytes::new() }
+    }
+}
+
+impl DeleteOffsetsAnswer {
+    /// An error of the whole.
+    #[must_use]
+    pub fn error(error: ErrorCode) -> DeleteOffsetsAnswer {
+        DeleteOffsetsAnswer { error, partitions: Vec::new() }
     }
 }
 
@@ -342,6 +363,8 @@ impl Answer {
                 Answer::Describe(DescribeAnswer::error(code, describe.group_id.clone(), GroupState::Unknown))
             }
             Request::List(_) => Answer::List(ListAnswer { error: code, groups: Vec::new() }),
+            Request::DeleteGroup(_) => Answer::DeleteGroup(code),
+            Request::DeleteOffsets(_) => Answer::DeleteOffsets(DeleteOffsetsAnswer::error(code)),
         }
     }
 
@@ -374,6 +397,8 @@ impl Answer {
                 Answer::Describe(DescribeAnswer::error(code, describe.group_id, GroupState::Unknown))
             }
             Answer::List(_) => Answer::List(ListAnswer { error: code, groups: Vec::new() }),
+            Answer::DeleteGroup(_) => Answer::DeleteGroup(code),
+            Answer::DeleteOffsets(_) => Answer::DeleteOffsets(DeleteOffsetsAnswer::error(code)),
         }
     }
 }

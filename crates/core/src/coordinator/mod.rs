@@ -21,12 +21,13 @@ mod turn;
 
 pub use crate::group::SubscribedTopics;
 pub use answer::{
-    Answer, CommitAnswer, CommittedPartition, DescribeAnswer, DescribedMember, FetchOffsetsAnswer, FetchedPartition,
-    FetchedTopic, GroupState, JoinAnswer, JoinedMember, LeaveAnswer, LeftMember, ListAnswer, ListedGroup, SyncAnswer,
+    Answer, CommitAnswer, CommittedPartition, DeleteOffsetsAnswer, DescribeAnswer, DescribedMember, FetchOffsetsAnswer,
+    FetchedPartition, FetchedTopic, GroupState, JoinAnswer, JoinedMember, LeaveAnswer, LeftMember, ListAnswer,
+    ListedGroup, SyncAnswer,
 };
 pub use request::{
-    CommitRequest, DescribeRequest, FetchOffsetsRequest, FetchTopic, HeartbeatRequest, JoinRequest, LeaveRequest,
-    LeavingMember, ListRequest, OffsetToCommit, Request, SyncRequest,
+    CommitRequest, DeleteGroupRequest, DeleteOffsetsRequest, DescribeRequest, FetchOffsetsRequest, FetchTopic,
+    HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, ListRequest, OffsetToCommit, Request, SyncRequest,
 };
 pub use routing::partition_of;
 pub use settings::GroupSettings;

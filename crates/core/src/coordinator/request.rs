@@ -26,6 +26,10 @@ pub enum Request {
     Describe(DescribeRequest),
     /// ListGroups, to be asked of every shard.
     List(ListRequest),
+    /// DeleteGroups, one group of it.
+    DeleteGroup(DeleteGroupRequest),
+    /// OffsetDelete.
+    DeleteOffsets(DeleteOffsetsRequest),
 }
 
 /// A consumer wants to be, or stay, a member.
@@ -183,4 +187,20 @@ pub struct ListRequest {
     pub states: Vec<String>,
     /// Group types to be listed; ours are all `classic`.
     pub types: Vec<String>,
+}
+
+/// A group is to go, with all its offsets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteGroupRequest {
+    /// The group; the empty string is a legal one here (G-5).
+    pub group_id: String,
+}
+
+/// Some of a group's offsets are to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteOffsetsRequest {
+    /// The group.
+    pub group_id: String,
+    /// Of which partitions; topics that do not exist are already taken out (O-35).
+    pub partitions: Vec<(String, PartitionIndex)>,
 }

@@ -119,7 +119,27 @@ impl GroupShard {
             }
             Request::Describe(describe) => self.describe(turn, to, describe),
             Request::List(list) => self.list(turn, to, list),
+            Request::DeleteGroup(delete) => self.deletion(turn, to, request, &delete.group_id, Group::delete),
+            Request::DeleteOffsets(delete) => {
+                self.deletion(turn, to, request, &delete.group_id, |group, turn| group.delete_offsets(turn, delete));
+            }
         }
+    }
+
+    /// A deletion in a group that is there. Its answer waits for the tombstones, or for what it was refused for.
+    fn deletion(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: ReplyTo,
+        request: &Request,
+        group_id: &str,
+        delete: impl FnOnce(&mut Group, &mut Turn<'_>) -> Answer,
+    ) {
+        let after = self.groups.get(group_id).map_or(self.after_absence(), Group::after_everything);
+        let mut answer = Answer::to_refused(request, ErrorCode::GroupIdNotFound);
+        self.with_group(turn, group_id, |group, turn| answer = delete(group, turn));
+        let after = if turn.effects.records.is_empty() { after } else { After::OwnRecords };
+        turn.reply(to, after, answer);
     }
 
     fn join(&mut self, turn: &mut Turn<'_>, to: ReplyTo, request: &JoinRequest) {
@@ -133,7 +153,7 @@ impl GroupShard {
             if !request.member_id.is_empty() {
                 return turn.reply(to, self.after_absence(), refuse(ErrorCode::UnknownMemberId));
             }
-            self.groups.insert(group_id.into(), Group::new(group_id.into()));
+            self.groups.insert(group_id.into(), Group::new(group_id.into(), self.removal_end));
         }
         self.with_group(turn, group_id, |group, turn| {
             if group.metadata == Metadata::Unreadable {
@@ -276,7 +296,7 @@ impl GroupShard {
 
     fn group_of_record(&mut self, group_id: &str, end: Offset) -> &mut Group {
         if !self.groups.contains_key(group_id) {
-            let mut group = Group::new(group_id.into());
+            let mut group = Group::new(group_id.into(), self.removal_end);
             group.membership_end = end;
             self.membership_end = end;
             self.groups.insert(Arc::clone(&group.id), group);
@@ -385,7 +405,7 @@ impl GroupShard {
         let settings = Arc::clone(&self.settings);
         let mut turn = Turn::new(now, &settings);
         for group in self.groups.values() {
-            offsets::tombstones(group, &mut turn, gone);
+            offsets::drop_offsets(group, &mut turn, gone);
         }
         self.topics.retain(|name| Arc::strong_count(name) > 1);
         turn.effects
@@ -434,6 +454,8 @@ fn check_group_id(request: &Request) -> Result<(), ErrorCode> {
         Request::Describe(describe) => (&describe.group_id, false),
         Request::Commit(commit) => (&commit.group_id, true),
         Request::Fetch(fetch) => (&fetch.group_id, true),
+        Request::DeleteGroup(delete) => (&delete.group_id, true),
+        Request::DeleteOffsets(delete) => (&delete.group_id, false),
         Request::List(_) => return Ok(()),
     };
     let fits = group_id.len() <= GROUP_ID_MAX_BYTES && (may_be_empty || !group_id.is_empty());

@@ -3,6 +3,7 @@
 //! Deliberately not here: the group that decides.
 
 use bytes::Bytes;
+use pagemark_wire::ErrorCode;
 
 use super::{Answer, GroupSettings};
 use crate::effects::{After, CoordinatorRecord, Effects, Reply, ReplyTo};
@@ -25,6 +26,16 @@ impl<'a> Turn<'a> {
 
     pub(crate) fn record(&mut self, key: Bytes, value: Option<Bytes>) {
         self.effects.records.push(CoordinatorRecord { key, value });
+    }
+
+    /// Adds what one request writes, which is one batch (O-18), unless all of it is too large for one append.
+    pub(crate) fn records_of_request(&mut self, records: Vec<CoordinatorRecord>) -> Result<(), ErrorCode> {
+        let size = |record: &CoordinatorRecord| record.key.len() + record.value.as_ref().map_or(0, Bytes::len);
+        if records.iter().map(size).sum::<usize>() > self.settings.append_max_bytes {
+            return Err(ErrorCode::MessageTooLarge);
+        }
+        self.effects.records.extend(records);
+        Ok(())
     }
 
     /// The moment this many milliseconds from now; a negative delay counts as none.

@@ -7,6 +7,7 @@
 //! folder beside `classic/` when it is built.
 
 pub(crate) mod classic;
+mod delete;
 pub(crate) mod offsets;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use pagemark_wire::internal::{CoordinatorKey, GroupMetadata, MemberMetadata};
 use pagemark_wire::types::{Generation, Offset};
 
 use crate::coordinator::{GroupState, Turn};
-use crate::effects::After;
+use crate::effects::{After, CoordinatorRecord};
 use crate::time::MonoMs;
 use classic::Roster;
 use offsets::OffsetTable;
@@ -50,13 +51,15 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn new(id: Arc<str>) -> Group {
+    /// A group of which nothing is known yet. `removed` is the end of the last record that removed a group: until that is
+    /// durable, one of the same name may still be on the disk.
+    pub(crate) fn new(id: Arc<str>, removed: Offset) -> Group {
         Group {
             id,
             metadata: Metadata::Absent,
             offsets: OffsetTable::default(),
-            offsets_end: Offset(0),
-            membership_end: Offset(0),
+            offsets_end: removed,
+            membership_end: removed,
             roster: Roster::default(),
             scheduled: None,
         }
@@ -114,6 +117,11 @@ impl Group {
         After::Position(self.membership_end)
     }
 
+    /// What an answer about membership and offsets waits for.
+    pub(crate) fn after_everything(&self) -> After {
+        After::Position(self.membership_end.max(self.offsets_end))
+    }
+
     /// Writes the group's record, unless it is too large for one append (G-3).
     pub(crate) fn try_write(&self, turn: &mut Turn<'_>, metadata: &GroupMetadata) -> Result<(), ErrorCode> {
         let (key, value) = (self.metadata_key(), metadata.encode());
@@ -126,6 +134,17 @@ impl Group {
 
     /// Writes the record of a group without members, which is never large.
     pub(crate) fn write_empty(&self, turn: &mut Turn<'_>, protocol_type: String, generation: Generation) {
+        let record = self.empty_record(turn, protocol_type, generation);
+        turn.effects.records.push(record);
+    }
+
+    /// The record of a group without members.
+    pub(crate) fn empty_record(
+        &self,
+        turn: &Turn<'_>,
+        protocol_type: String,
+        generation: Generation,
+    ) -> CoordinatorRecord {
         let metadata = GroupMetadata {
             protocol_type,
             generation,
@@ -135,10 +154,10 @@ impl Group {
             members: Vec::new(),
             completing: false,
         };
-        turn.record(self.metadata_key(), Some(metadata.encode()));
+        CoordinatorRecord { key: self.metadata_key(), value: Some(metadata.encode()) }
     }
 
-    fn metadata_key(&self) -> Bytes {
+    pub(crate) fn metadata_key(&self) -> Bytes {
         CoordinatorKey::encode_group_metadata(&self.id).expect("group ids are checked before a group is made")
     }
 }

@@ -64,6 +64,13 @@ enum Step {
         group: usize,
     },
     DeleteTopic,
+    DeleteGroup {
+        group: usize,
+    },
+    DeleteOffset {
+        group: usize,
+        partition: i32,
+    },
     Pass {
         ms: u64,
         stalled: bool,
@@ -92,8 +99,10 @@ fn step() -> impl Strategy<Value = Step> {
             Step::Commit { group, actor, generation_off, partition }
         }),
         1 => (group.clone(), 0..PARTITIONS).prop_map(|(group, partition)| Step::Reset { group, partition }),
-        2 => group.prop_map(|group| Step::Fetch { group }),
+        2 => group.clone().prop_map(|group| Step::Fetch { group }),
         1 => Just(Step::DeleteTopic),
+        1 => (group.clone(), 0..PARTITIONS).prop_map(|(group, partition)| Step::DeleteOffset { group, partition }),
+        1 => group.prop_map(|group| Step::DeleteGroup { group }),
         3 => (prop_oneof![4 => 0..4_000u64, 1 => 5_000..70_000u64], any::<bool>(), any::<bool>())
             .prop_map(|(ms, a, b)| Step::Pass { ms, stalled: a && b }),
         8 => Just(Step::Flush),
@@ -242,9 +251,36 @@ impl World {
                     assert_eq!((partition, offset), (2, -1), "of group {group}: only what was deleted is (13)");
                 }
             }
+            Step::DeleteGroup { group } => self.delete_group(group),
+            Step::DeleteOffset { group, partition } => {
+                let partitions = vec![(format!("t{partition}"), PartitionIndex(0))];
+                let request = DeleteOffsetsRequest { group_id: GROUPS[group].into(), partitions };
+                self.ask(Asked::Other, Request::DeleteOffsets(request));
+                let landed = self.read_log();
+                assert!(landed.is_empty() || landed == [(group, partition, -1)], "only what was asked for (13)");
+            }
             Step::Pass { ms, stalled } => self.driver.pass_with(ms, stalled),
             Step::Flush => self.driver.flush(),
             Step::Kill { kept } => self.kill(kept),
+        }
+    }
+
+    /// All of it goes, or nothing while anybody is there; then the name begins anew, generations included.
+    fn delete_group(&mut self, group: usize) {
+        self.driver.flush();
+        self.take_answers();
+        let state = self.describe_now(group).state;
+        let held = (0..PARTITIONS).filter(|partition| self.committed(group, *partition).1 != -1).count();
+        self.ask(Asked::Other, Request::DeleteGroup(DeleteGroupRequest { group_id: GROUPS[group].into() }));
+        let gone = self.read_log();
+        assert!(gone.iter().all(|(of, _, offset)| (*of, *offset) == (group, -1)), "only its offsets go (13)");
+        match state {
+            GroupState::Empty | GroupState::Dead => {
+                assert_eq!(gone.len(), held, "all of them");
+                self.told.remove(&group);
+                self.assignments.retain(|(of, _), _| *of != group);
+            }
+            _ => assert_eq!(gone, [], "it has members"),
         }
     }
 

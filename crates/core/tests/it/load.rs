@@ -84,6 +84,8 @@ fn g8_what_shows_the_membership_waits_for_its_last_record() {
         Request::Commit(commit("g", &members[1], 2, vec![to_commit("sales", 0, 1)])),
         Request::Describe(DescribeRequest { group_id: "g".into() }),
         Request::List(ListRequest::default()),
+        Request::DeleteGroup(DeleteGroupRequest { group_id: "g".into() }),
+        Request::DeleteOffsets(DeleteOffsetsRequest { group_id: "g".into(), partitions: Vec::new() }),
     ];
     for (at, request) in shows_membership.into_iter().enumerate() {
         let effects = driver.shard.handle(driver.now, ReplyTo(1_000 + at as u64), request.clone());
@@ -135,6 +137,8 @@ fn one_of_each() -> Vec<Request> {
         Request::Fetch(FetchOffsetsRequest { group_id: "g".into(), topics: Some(vec![topic]), require_stable: false }),
         Request::Describe(DescribeRequest { group_id: "g".into() }),
         Request::List(ListRequest::default()),
+        Request::DeleteGroup(DeleteGroupRequest { group_id: "g".into() }),
+        Request::DeleteOffsets(DeleteOffsetsRequest { group_id: "g".into(), partitions: Vec::new() }),
     ]
 }
 
@@ -153,6 +157,8 @@ fn errors(answer: Answer) -> Vec<ErrorCode> {
         }
         Answer::Describe(describe) => vec![describe.error],
         Answer::List(list) => vec![list.error],
+        Answer::DeleteGroup(error) => vec![error],
+        Answer::DeleteOffsets(deleted) => vec![deleted.error],
     }
 }
 

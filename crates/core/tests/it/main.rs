@@ -1,6 +1,7 @@
 //! The decisions as a driver sees them: requests and time go in, records and replies come out.
 
 mod classic;
+mod deletion;
 mod driver;
 mod invariants;
 mod load;

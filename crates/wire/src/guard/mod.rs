@@ -46,9 +46,14 @@ const MAX_ELEMENTS_OF_A_RESPONSE: usize = 2_000_000;
 /// How many elements a request of this kind may hold.
 fn max_elements(api: Api) -> usize {
     match api {
-        Api::Produce | Api::Fetch | Api::ListOffsets | Api::OffsetCommit | Api::OffsetFetch | Api::DescribeGroups => {
-            MAX_ELEMENTS
-        }
+        Api::Produce
+        | Api::Fetch
+        | Api::ListOffsets
+        | Api::OffsetCommit
+        | Api::OffsetFetch
+        | Api::DescribeGroups
+        | Api::OffsetForLeaderEpoch
+        | Api::OffsetDelete => MAX_ELEMENTS,
         Api::Metadata
         | Api::FindCoordinator
         | Api::JoinGroup
@@ -61,6 +66,7 @@ fn max_elements(api: Api) -> usize {
         | Api::DeleteTopics
         | Api::DeleteRecords
         | Api::InitProducerId
+        | Api::DeleteGroups
         | Api::DescribeConfigs
         | Api::AlterConfigs
         | Api::DescribeLogDirs

@@ -136,9 +136,12 @@ pub(super) fn request(api: Api) -> &'static [Field] {
         Api::DeleteTopics => DELETE_TOPICS,
         Api::DeleteRecords => DELETE_RECORDS,
         Api::InitProducerId => INIT_PRODUCER_ID,
+        Api::OffsetForLeaderEpoch => OFFSET_FOR_LEADER_EPOCH,
         Api::DescribeConfigs => DESCRIBE_CONFIGS,
         Api::AlterConfigs => ALTER_CONFIGS,
         Api::DescribeLogDirs => DESCRIBE_LOG_DIRS,
+        Api::DeleteGroups => DELETE_GROUPS,
+        Api::OffsetDelete => OFFSET_DELETE,
         Api::IncrementalAlterConfigs => INCREMENTAL_ALTER_CONFIGS,
         Api::DescribeTopicPartitions => DESCRIBE_TOPIC_PARTITIONS,
         Api::DescribeCluster => DESCRIBE_CLUSTER,
@@ -436,3 +439,33 @@ const DESCRIBE_TOPIC_PARTITIONS: &[Field] = &[
 
 const DESCRIBE_LOG_DIRS: &[Field] =
     &[field("topics", Kind::Array(&Kind::Struct(&[field("topic", TOPIC), field("partitions", I32S)]))).null_from(0)];
+const OFFSET_FOR_LEADER_EPOCH: &[Field] = &[
+    field("replicaId", I32).from(3),
+    field(
+        "topics",
+        Kind::Array(&Kind::Struct(&[
+            field("topic", TOPIC),
+            field(
+                "partitions",
+                Kind::Array(&Kind::Struct(&[
+                    field("partition", I32),
+                    field("currentLeaderEpoch", I32),
+                    field("leaderEpoch", I32),
+                ])),
+            ),
+        ])),
+    ),
+];
+
+const DELETE_GROUPS: &[Field] = &[field("groupsNames", TEXTS)];
+
+const OFFSET_DELETE: &[Field] = &[
+    field("groupId", TEXT),
+    field(
+        "topics",
+        Kind::Array(&Kind::Struct(&[
+            field("name", TOPIC),
+            field("partitions", Kind::Array(&Kind::Struct(&[field("partitionIndex", I32)]))),
+        ])),
+    ),
+];

@@ -50,7 +50,7 @@ fn is_nothing(leaf: &Leaf) -> bool {
         Leaf::Word(word) => {
             let nil_uuid = word.bytes().all(|b| matches!(b, b'0' | b'-'));
             nil_uuid
-                || ["false", "true", "None", "1", "-1", "-2147483648", "2147483647", "9223372036854775807"]
+                || ["false", "true", "None", "1", "-1", "-2", "-2147483648", "2147483647", "9223372036854775807"]
                     .contains(&word.as_str())
         }
     }

@@ -24,7 +24,7 @@ use crate::executor::Outgoing;
 use plan::Plan;
 use read::{Found, From};
 
-pub(super) use plan::check_leader_epoch;
+pub(super) use plan::{check_leader_epoch, read_error};
 
 /// Answers at once if there is enough in memory, else in a task of its own.
 pub fn handle(call: Call, _out: &mut Outgoing, request: FetchRequest) {

@@ -121,9 +121,11 @@ impl<'a> Standing<'a> {
         }
         check_leader_epoch(partition, wanted.leader_epoch)?;
         let extent = broker.engine.extent(partition.key).map_err(|e| read_error(&e))?;
-        let diverging = diverges(partition, wanted, &extent);
-        let readable = extent.log_start..=extent.durable_end;
-        if diverging.is_none() && !readable.contains(&wanted.fetch_offset) {
+        if wanted.fetch_offset < extent.log_start {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        let diverging = diverges(partition, wanted, &extent)?;
+        if diverging.is_none() && wanted.fetch_offset > extent.durable_end {
             return Err(ErrorCode::OffsetOutOfRange);
         }
         Ok(Standing { partition, extent, diverging })
@@ -141,17 +143,23 @@ pub(in crate::api) fn check_leader_epoch(partition: &Partition, given: LeaderEpo
     }
 }
 
-/// Whether the caller's last epoch ended before its position, so that what it read is not what is here (P-41).
-fn diverges(partition: &Partition, wanted: &Wanted, extent: &Extent) -> Option<(LeaderEpoch, Offset)> {
-    if wanted.last_fetched_epoch < LeaderEpoch(0) {
-        return None;
+/// Whether the caller's last epoch ended before its position, so that what it read is not what is here (P-41). An epoch that
+/// we have never had is OFFSET_OUT_OF_RANGE, as Kafka says.
+fn diverges(
+    partition: &Partition,
+    wanted: &Wanted,
+    extent: &Extent,
+) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
+    let asked = wanted.last_fetched_epoch;
+    if asked < LeaderEpoch(0) {
+        return Ok(None);
     }
-    let undefined = (LeaderEpoch::NONE, Offset::NONE);
-    let (epoch, end) = partition.end_of_epoch(wanted.last_fetched_epoch, extent).unwrap_or(undefined);
-    (epoch < wanted.last_fetched_epoch || end < wanted.fetch_offset).then_some((epoch, end))
+    let found = partition.end_of_epoch(asked, extent);
+    let (epoch, end) = found.ok_or(ErrorCode::OffsetOutOfRange)?;
+    Ok((epoch < asked || end < wanted.fetch_offset).then_some((epoch, end)))
 }
 
-pub(super) fn read_error(error: &EngineError) -> ErrorCode {
+pub(in crate::api) fn read_error(error: &EngineError) -> ErrorCode {
     match error {
         EngineError::UnknownPartition(_) => ErrorCode::UnknownTopicOrPartition,
         _ => {

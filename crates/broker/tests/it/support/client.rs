@@ -12,8 +12,10 @@ use pagemark_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOf
 use pagemark_wire::messages::list_offsets_response::ListOffsetsPartitionResponse;
 use pagemark_wire::messages::metadata_request::MetadataRequestTopic;
 use pagemark_wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use pagemark_wire::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use pagemark_wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use pagemark_wire::messages::offset_fetch_response::OffsetFetchResponsePartitions;
+use pagemark_wire::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use pagemark_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use pagemark_wire::messages::produce_response::PartitionProduceResponse;
 use pagemark_wire::messages::*;
@@ -58,6 +60,9 @@ asks! {
     DescribeTopicPartitions: DescribeTopicPartitionsRequest -> DescribeTopicPartitionsResponse;
     DescribeCluster: DescribeClusterRequest -> DescribeClusterResponse;
     CreatePartitions: CreatePartitionsRequest -> CreatePartitionsResponse;
+    OffsetForLeaderEpoch: OffsetForLeaderEpochRequest -> OffsetForLeaderEpochResponse;
+    DeleteGroups: DeleteGroupsRequest -> DeleteGroupsResponse;
+    OffsetDelete: OffsetDeleteRequest -> OffsetDeleteResponse;
     IncrementalAlterConfigs: IncrementalAlterConfigsRequest -> IncrementalAlterConfigsResponse;
     AlterConfigs: AlterConfigsRequest -> AlterConfigsResponse;
     DescribeConfigs: DescribeConfigsRequest -> DescribeConfigsResponse;
@@ -118,6 +123,32 @@ impl Client {
     pub fn delete(&mut self, name: &str) -> i16 {
         let request = DeleteTopicsRequest::default().with_topic_names(vec![topic_name(name)]);
         self.ask(5, &request).responses[0].error_code
+    }
+
+    /// Deletes groups and gives their error codes.
+    pub fn delete_groups(&mut self, groups: &[&str]) -> Vec<i16> {
+        let names = groups.iter().map(|group| group_id(group)).collect();
+        let answer = self.ask(2, &DeleteGroupsRequest::default().with_groups_names(names));
+        answer.results.iter().map(|result| result.error_code).collect()
+    }
+
+    /// Deletes offsets of a group: each is a topic with a partition. Gives the error code of the whole, and of each.
+    pub fn delete_offsets(&mut self, group: &str, partitions: &[(&str, i32)]) -> (i16, Vec<i16>) {
+        let topic = |(name, index): &(&str, i32)| {
+            let partition = OffsetDeleteRequestPartition::default().with_partition_index(*index);
+            OffsetDeleteRequestTopic::default().with_name(topic_name(name)).with_partitions(vec![partition])
+        };
+        let topics = partitions.iter().map(topic).collect();
+        let request = OffsetDeleteRequest::default().with_group_id(group_id(group)).with_topics(topics);
+        let answer = self.ask(0, &request);
+        (answer.error_code, answer.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code).collect())
+    }
+
+    /// Where an epoch ended: error code, epoch, offset.
+    pub fn epoch_end(&mut self, topic: &str, current: i32, epoch: i32) -> (i16, i32, i64) {
+        let mut answer = self.ask(4, &epoch_request(topic, current, epoch));
+        let partition = answer.topics.remove(0).partitions.remove(0);
+        (partition.error_code, partition.leader_epoch, partition.end_offset)
     }
 
     /// Produces one batch with acks=all.
@@ -216,6 +247,13 @@ pub fn list_offsets_request(topic: &str, partition: i32, timestamp: i64) -> List
     let asked = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(timestamp);
     let topic = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![asked]);
     ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
+}
+
+/// A look-up of where an epoch of partition 0 ended, by somebody who believes `current` to be the present one.
+pub fn epoch_request(topic: &str, current: i32, epoch: i32) -> OffsetForLeaderEpochRequest {
+    let asked = OffsetForLeaderPartition::default().with_current_leader_epoch(current).with_leader_epoch(epoch);
+    let topic = OffsetForLeaderTopic::default().with_topic(topic_name(topic)).with_partitions(vec![asked]);
+    OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
 }
 
 /// A commit without membership: each is (topic, partition, offset, metadata).

@@ -4,6 +4,7 @@ pub mod batches;
 pub mod client;
 pub mod configs;
 pub mod engines;
+pub mod member;
 pub mod raw;
 pub mod simulated;
 

@@ -16,5 +16,5 @@ mod static_member;
 mod subscription;
 mod sync;
 
-pub(crate) use roster::Roster;
+pub(crate) use roster::{PendingIds, Roster};
 pub use subscription::SubscribedTopics;

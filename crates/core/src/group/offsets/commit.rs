@@ -31,13 +31,9 @@ pub(crate) fn commit(
         Err(error) => vec![error; request.offsets.len()],
     };
     let records = records_of(turn, request, &errors);
-    let size: usize =
-        records.iter().map(|record| record.key.len() + record.value.as_ref().map_or(0, |v| v.len())).sum();
-    if size > turn.settings.append_max_bytes {
+    if turn.records_of_request(records).is_err() {
         // Fatal in every client, and rightly: the same commit can never pass (O-19).
         errors.iter_mut().filter(|error| error.is_none()).for_each(|error| *error = ErrorCode::InvalidCommitOffsetSize);
-    } else {
-        turn.effects.records.extend(records);
     }
     let answer = CommitAnswer { offsets: request.offsets.iter().zip(errors).map(answer_of).collect() };
     let after = if turn.effects.records.is_empty() { after } else { After::OwnRecords };

@@ -2,7 +2,7 @@
 //!
 //! Per topic a vector sorted by partition: a group commits to few topics with many partitions each. Topic names are shared
 //! by all groups of a shard.
-//! Deliberately not here: expiry, deletion by request, offsets of open transactions; each gets a file when it is built.
+//! Deliberately not here: expiry, offsets of open transactions; each gets a file when it is built.
 
 mod commit;
 mod delete;
@@ -15,7 +15,7 @@ use pagemark_wire::internal::OffsetCommit;
 use pagemark_wire::types::PartitionIndex;
 
 pub(crate) use commit::commit;
-pub(crate) use delete::tombstones;
+pub(crate) use delete::{drop_offsets, tombstones};
 pub(crate) use fetch::fetch;
 
 /// What the log says of one partition.
