@@ -37,17 +37,17 @@ fn started(directory: &Path) -> Broker {
 impl Broker {
     /// A figure of `/metrics`.
     fn metric(&self, name: &str) -> u64 {
-        let mut socket = TcpStream::connect(&self.2).unwrap();
-        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut socket = TcpStream::connect(&self.2).expect("HTTP listens");
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
         let mut text = String::new();
-        socket.read_to_string(&mut text).unwrap();
+        socket.read_to_string(&mut text).expect("it answers");
         let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} in {text}"));
         line.trim().parse().expect("a figure")
     }
 
     /// Most memory that the process ever had, in MiB.
     fn most_mib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it runs, on Linux");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("on Linux");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a figure") / 1024
     }
@@ -55,12 +55,12 @@ impl Broker {
 
 /// Asks for the versions served and gets an answer.
 fn is_served(socket: &mut TcpStream) {
-    socket.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff]).unwrap();
+    socket.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff]).expect("it reads");
     let mut head = [0; 10];
-    socket.read_exact(&mut head).unwrap();
+    socket.read_exact(&mut head).expect("it answers");
     assert_eq!(head[4..], [0, 0, 0, 7, 0, 0], "its own answer, without an error");
     let mut rest = vec![0; u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize - 6];
-    socket.read_exact(&mut rest).unwrap();
+    socket.read_exact(&mut rest).expect("all of it");
 }
 
 #[test]
