@@ -13,11 +13,12 @@ use pagemark_wire::api::Api;
 use pagemark_wire::messages::{
     CreateTopicsRequest, CreateTopicsResponse, FetchRequest, FetchResponse, FindCoordinatorRequest,
     FindCoordinatorResponse, GroupId, ListOffsetsRequest, ListOffsetsResponse, OffsetFetchRequest, OffsetFetchResponse,
-    StrBytes, TopicName,
+    TopicName,
     create_topics_request::CreatableTopic,
     fetch_request::{FetchPartition, FetchTopic},
     list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
     offset_fetch_request::OffsetFetchRequestTopic,
+    text,
 };
 
 use crate::wait;
@@ -32,11 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn connect(port: u16) -> Result<Connection> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     Ok(Connection::connect(address, "xtask", Duration::from_secs(30))?)
-}
-
-/// Text as the protocol carries it.
-pub fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }
 
 /// Asks until the answer is not one of those that only mean "later". `ask` gives the error code with what it found.

@@ -133,10 +133,6 @@ impl Client {
     }
 }
 
-fn text(value: &str) -> StrBytes {
-    StrBytes::from_string(value.to_owned())
-}
-
 fn encoded<Q: Encodable>(api: Api, version: i16, request: &Q) -> Bytes {
     encode_request(api, version, 1, Some("counts"), request).expect("it can be encoded")
 }

@@ -46,7 +46,6 @@ mod net;
 mod offsets;
 mod partition;
 mod producer;
-mod request;
 
 pub use admin::{
     Admin, AdminBuilder, ClusterDescription, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, GroupDescription,

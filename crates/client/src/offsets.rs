@@ -18,7 +18,7 @@ use crate::cluster::{Cluster, Lane, To};
 use crate::code::Code;
 use crate::error::Error;
 use crate::partition::{TopicPartition, by_topic};
-use crate::request::{group_id, text, topic_name};
+use pagemark_wire::messages::{group_id, text, topic_name};
 
 /// Which records a reader sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

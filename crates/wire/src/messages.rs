@@ -43,53 +43,104 @@ pub use kafka_protocol::messages::{
 };
 pub use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
+/// The one table of which request and which response belong to an [`Api`], given to the macro `$row` after `$first`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! message_table {
+    ([$($row:tt)+] $first:tt) => {
+        $($row)+! {
+            $first
+            Produce: ProduceRequest -> ProduceResponse;
+            Fetch: FetchRequest -> FetchResponse;
+            ListOffsets: ListOffsetsRequest -> ListOffsetsResponse;
+            Metadata: MetadataRequest -> MetadataResponse;
+            OffsetCommit: OffsetCommitRequest -> OffsetCommitResponse;
+            OffsetFetch: OffsetFetchRequest -> OffsetFetchResponse;
+            FindCoordinator: FindCoordinatorRequest -> FindCoordinatorResponse;
+            JoinGroup: JoinGroupRequest -> JoinGroupResponse;
+            Heartbeat: HeartbeatRequest -> HeartbeatResponse;
+            LeaveGroup: LeaveGroupRequest -> LeaveGroupResponse;
+            SyncGroup: SyncGroupRequest -> SyncGroupResponse;
+            DescribeGroups: DescribeGroupsRequest -> DescribeGroupsResponse;
+            ListGroups: ListGroupsRequest -> ListGroupsResponse;
+            ApiVersions: ApiVersionsRequest -> ApiVersionsResponse;
+            CreateTopics: CreateTopicsRequest -> CreateTopicsResponse;
+            DeleteTopics: DeleteTopicsRequest -> DeleteTopicsResponse;
+            DeleteRecords: DeleteRecordsRequest -> DeleteRecordsResponse;
+            InitProducerId: InitProducerIdRequest -> InitProducerIdResponse;
+            DescribeLogDirs: DescribeLogDirsRequest -> DescribeLogDirsResponse;
+            DescribeTopicPartitions: DescribeTopicPartitionsRequest -> DescribeTopicPartitionsResponse;
+            DescribeCluster: DescribeClusterRequest -> DescribeClusterResponse;
+            CreatePartitions: CreatePartitionsRequest -> CreatePartitionsResponse;
+            OffsetForLeaderEpoch: OffsetForLeaderEpochRequest -> OffsetForLeaderEpochResponse;
+            DeleteGroups: DeleteGroupsRequest -> DeleteGroupsResponse;
+            OffsetDelete: OffsetDeleteRequest -> OffsetDeleteResponse;
+            IncrementalAlterConfigs: IncrementalAlterConfigsRequest -> IncrementalAlterConfigsResponse;
+            AlterConfigs: AlterConfigsRequest -> AlterConfigsResponse;
+            DescribeConfigs: DescribeConfigsRequest -> DescribeConfigsResponse;
+        }
+    };
+}
+
 /// An expression with the two types of an [`Api`] under names of the caller's choice, for whoever does the same with all of
 /// them: `with_message_types!(api, |Q, A| decode::<Q>(api, version, body).is_ok())`. Tests and fuzz targets go through it, so
-/// an API that has its line here has their attention.
+/// an API that has its line in the table has their attention.
 #[macro_export]
 macro_rules! with_message_types {
-    ($api:expr, |$request:ident, $response:ident| $body:expr) => {{
-        macro_rules! of {
-            ($q:ident, $a:ident) => {{
+    ($api:expr, |$request:ident, $response:ident| $body:expr) => {
+        $crate::message_table!([$crate::match_message_types] [$api, $request, $response, $body])
+    };
+}
+
+/// The `match` of [`with_message_types!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! match_message_types {
+    ([$api:expr, $request:ident, $response:ident, $body:expr] $($name:ident: $q:ident -> $a:ident;)*) => {
+        match $api {
+            $($crate::api::Api::$name => {
                 #[allow(dead_code)]
                 type $request = $crate::messages::$q;
                 #[allow(dead_code)]
                 type $response = $crate::messages::$a;
                 $body
-            }};
+            })*
         }
-        use $crate::api::Api;
-        match $api {
-            Api::Produce => of!(ProduceRequest, ProduceResponse),
-            Api::Fetch => of!(FetchRequest, FetchResponse),
-            Api::ListOffsets => of!(ListOffsetsRequest, ListOffsetsResponse),
-            Api::Metadata => of!(MetadataRequest, MetadataResponse),
-            Api::OffsetCommit => of!(OffsetCommitRequest, OffsetCommitResponse),
-            Api::OffsetFetch => of!(OffsetFetchRequest, OffsetFetchResponse),
-            Api::FindCoordinator => of!(FindCoordinatorRequest, FindCoordinatorResponse),
-            Api::JoinGroup => of!(JoinGroupRequest, JoinGroupResponse),
-            Api::Heartbeat => of!(HeartbeatRequest, HeartbeatResponse),
-            Api::LeaveGroup => of!(LeaveGroupRequest, LeaveGroupResponse),
-            Api::SyncGroup => of!(SyncGroupRequest, SyncGroupResponse),
-            Api::DescribeGroups => of!(DescribeGroupsRequest, DescribeGroupsResponse),
-            Api::ListGroups => of!(ListGroupsRequest, ListGroupsResponse),
-            Api::ApiVersions => of!(ApiVersionsRequest, ApiVersionsResponse),
-            Api::CreateTopics => of!(CreateTopicsRequest, CreateTopicsResponse),
-            Api::DeleteTopics => of!(DeleteTopicsRequest, DeleteTopicsResponse),
-            Api::DeleteRecords => of!(DeleteRecordsRequest, DeleteRecordsResponse),
-            Api::InitProducerId => of!(InitProducerIdRequest, InitProducerIdResponse),
-            Api::DescribeLogDirs => of!(DescribeLogDirsRequest, DescribeLogDirsResponse),
-            Api::DescribeTopicPartitions => of!(DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse),
-            Api::DescribeCluster => of!(DescribeClusterRequest, DescribeClusterResponse),
-            Api::CreatePartitions => of!(CreatePartitionsRequest, CreatePartitionsResponse),
-            Api::OffsetForLeaderEpoch => of!(OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse),
-            Api::DeleteGroups => of!(DeleteGroupsRequest, DeleteGroupsResponse),
-            Api::OffsetDelete => of!(OffsetDeleteRequest, OffsetDeleteResponse),
-            Api::IncrementalAlterConfigs => of!(IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse),
-            Api::AlterConfigs => of!(AlterConfigsRequest, AlterConfigsResponse),
-            Api::DescribeConfigs => of!(DescribeConfigsRequest, DescribeConfigsResponse),
-        }
-    }};
+    };
+}
+
+/// A request together with the kind of its answer, so that an answer cannot be decoded as another one's.
+pub trait Request: Encodable + Decodable + Send {
+    /// Which API.
+    const API: Api;
+    /// What comes back.
+    type Answer: Encodable + Decodable + Send;
+}
+
+macro_rules! implement_request {
+    ([] $($name:ident: $request:ident -> $answer:ident;)*) => {
+        $(impl Request for $request {
+            const API: Api = Api::$name;
+            type Answer = $answer;
+        })*
+    };
+}
+
+message_table!([implement_request] []);
+
+/// A text as a field takes it.
+pub fn text(value: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(value.into())
+}
+
+/// A topic's name as a field takes it.
+pub fn topic_name(value: &str) -> TopicName {
+    TopicName(text(value))
+}
+
+/// A group's id as a field takes it.
+pub fn group_id(value: &str) -> GroupId {
+    GroupId(text(value))
 }
 
 /// A decoded request.

@@ -14,10 +14,11 @@ use pagemark_wire::messages::{
     ProduceResponse, TopicName,
     offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
     produce_request::{PartitionProduceData, TopicProduceData},
+    text,
 };
 
 use super::oracle::{SentBatch, metadata_of};
-use crate::admin::{settled, text};
+use crate::admin::settled;
 
 const PRODUCE_VERSION: i16 = 9;
 const COMMIT_VERSION: i16 = 8;
@@ -99,7 +100,7 @@ pub fn send_commit(connection: &mut Connection, topic: &str, group: &str, commit
         OffsetCommitRequestPartition::default()
             .with_partition_index(partition)
             .with_committed_offset(offset)
-            .with_committed_metadata(Some(text(&metadata_of(offset))))
+            .with_committed_metadata(Some(text(metadata_of(offset))))
     };
     let topic = OffsetCommitRequestTopic::default()
         .with_name(TopicName(text(topic)))

@@ -14,10 +14,11 @@ use pagemark_wire::api::Api;
 use pagemark_wire::messages::{
     ProduceRequest, ProduceResponse, TopicName,
     produce_request::{PartitionProduceData, TopicProduceData},
+    text,
 };
 use pagemark_wire::records::BatchBuilder;
 
-use crate::admin::{self, text};
+use crate::admin;
 use crate::rng::Rng;
 use crate::wait;
 

@@ -41,7 +41,7 @@ use pagemark_core::coordinator::{Answer, Request};
 use pagemark_wire::api::Api;
 use pagemark_wire::fetch_answer::FetchAnswer;
 use pagemark_wire::frame::{EncodeError, Frame, RequestHeader, encode_response};
-use pagemark_wire::messages::{Encodable, StrBytes};
+use pagemark_wire::messages::{Encodable, StrBytes, text};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::aside;
@@ -178,11 +178,6 @@ impl Call {
 fn send_to_shard(broker: &Broker, out: &mut Outgoing, work: GroupWork) {
     let executor = broker.executors.owner_of(pagemark_storage::engine::ShardId(work.shard));
     out.push(executor, Work::Group(work));
-}
-
-/// Text for a field of a response.
-fn text(value: impl Into<String>) -> StrBytes {
-    StrBytes::from_string(value.into())
 }
 
 /// The bug that an answer of another kind than the question would be: logged, and the connection closed by the dropped duty.

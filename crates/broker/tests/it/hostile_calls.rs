@@ -142,7 +142,7 @@ fn offsets_of_very_many_partitions_are_all_told_and_a_million_are_too_many_row_9
 
 fn join(group: &str, member: &str, session_timeout_ms: i32, protocols: &[(&str, Bytes)]) -> JoinGroupRequest {
     let protocol = |(name, metadata): &(&str, Bytes)| {
-        JoinGroupRequestProtocol::default().with_name(text(name)).with_metadata(metadata.clone())
+        JoinGroupRequestProtocol::default().with_name(text(*name)).with_metadata(metadata.clone())
     };
     JoinGroupRequest::default()
         .with_group_id(group_id(group))

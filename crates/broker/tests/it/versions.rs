@@ -16,7 +16,7 @@ use crate::support::raw::{Raw, Reaction, encoded, framed};
 pub const ORDERS: &str = "orders";
 
 /// Asks on a raw socket, so that nothing behind the answer goes unnoticed.
-pub fn ask<Q: Ask>(rig: &Rig, version: i16, request: &Q) -> Q::Answer {
+pub fn ask<Q: Request>(rig: &Rig, version: i16, request: &Q) -> Q::Answer {
     let mut raw = Raw::connect(rig.address);
     raw.request(version, request);
     raw.answer::<Q>(version)

@@ -18,7 +18,7 @@ use crate::cluster::{Lane, To};
 use crate::code::Code;
 use crate::error::{Error, refuse};
 use crate::partition::{TopicPartition, by_topic};
-use crate::request::{text, topic_name};
+use pagemark_wire::messages::{text, topic_name};
 
 /// What has configs.
 #[derive(Debug, Clone, PartialEq, Eq)]

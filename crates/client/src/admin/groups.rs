@@ -15,7 +15,7 @@ use crate::code::Code;
 use crate::error::{Error, refuse};
 use crate::offsets::{self, Committer, OffsetAndMetadata};
 use crate::partition::TopicPartition;
-use crate::request::group_id;
+use pagemark_wire::messages::group_id;
 
 /// A group as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

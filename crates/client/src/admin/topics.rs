@@ -10,7 +10,7 @@ use super::Admin;
 use crate::cluster::{Lane, To, Topic};
 use crate::code::Code;
 use crate::error::{Error, refuse};
-use crate::request::{text, topic_name};
+use pagemark_wire::messages::{text, topic_name};
 
 /// A topic to create.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -131,7 +131,7 @@ mod tests {
     use pagemark_wire::messages::metadata_response::MetadataResponsePartition;
 
     use super::*;
-    use crate::request::topic_name;
+    use pagemark_wire::messages::topic_name;
 
     fn answer(partitions: &[(i32, i32, i32)]) -> MetadataResponse {
         let partition = |&(index, leader, epoch): &(i32, i32, i32)| {

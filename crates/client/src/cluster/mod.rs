@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::code::Code;
 use crate::error::{Error, refuse};
 use crate::net::{Backoff, CallError, Dial};
-use crate::request::{Request, text, topic_name};
+use pagemark_wire::messages::{Request, text, topic_name};
 
 pub(crate) use metadata::Metadata;
 pub use metadata::{Broker, Partition, Topic};

@@ -27,7 +27,7 @@ use crate::host;
 use crate::net::{Backoff, CallError};
 use crate::offsets::{self, IsolationLevel, ListedOffset};
 use crate::partition::{TopicPartition, by_topic};
-use crate::request::topic_name;
+use pagemark_wire::messages::topic_name;
 
 pub(super) struct Fetcher {
     cluster: Arc<Cluster>,

@@ -24,7 +24,7 @@ use crate::code::Code;
 use crate::error::Error;
 use crate::offsets::Committer;
 use crate::partition::TopicPartition;
-use crate::request::{group_id, text};
+use pagemark_wire::messages::{group_id, text};
 
 /// The protocol type of consumers.
 const CONSUMER: &str = "consumer";

@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 
 use crate::code::Code;
 use crate::error::Error;
-use crate::request::{Request, text};
+use pagemark_wire::messages::{Request, text};
 
 /// The largest answer that is read, in bytes.
 const ANSWER_LIMIT_BYTES: usize = 256 * 1024 * 1024;

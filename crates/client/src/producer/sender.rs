@@ -26,7 +26,7 @@ use crate::code::Code;
 use crate::error::{Error, refuse};
 use crate::net::CallError;
 use crate::partition::{TopicPartition, by_topic};
-use crate::request::topic_name;
+use pagemark_wire::messages::topic_name;
 
 /// Requests that may be under way to one broker.
 const MAX_IN_FLIGHT: usize = 5;

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use pagemark_client::blocking::Connection;
-use pagemark_wire::api::Api;
 use pagemark_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use pagemark_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use pagemark_wire::messages::fetch_response::PartitionData;
@@ -23,66 +22,6 @@ use uuid::Uuid;
 
 use super::PATIENCE;
 
-/// A request together with the kind of its answer.
-pub trait Ask: Encodable {
-    /// Which API.
-    const API: Api;
-    /// What comes back.
-    type Answer: Decodable;
-}
-
-macro_rules! asks {
-    ($($api:ident: $request:ident -> $answer:ident;)*) => {
-        $(impl Ask for $request { const API: Api = Api::$api; type Answer = $answer; })*
-    };
-}
-
-asks! {
-    Produce: ProduceRequest -> ProduceResponse;
-    Fetch: FetchRequest -> FetchResponse;
-    ListOffsets: ListOffsetsRequest -> ListOffsetsResponse;
-    Metadata: MetadataRequest -> MetadataResponse;
-    OffsetCommit: OffsetCommitRequest -> OffsetCommitResponse;
-    OffsetFetch: OffsetFetchRequest -> OffsetFetchResponse;
-    FindCoordinator: FindCoordinatorRequest -> FindCoordinatorResponse;
-    JoinGroup: JoinGroupRequest -> JoinGroupResponse;
-    Heartbeat: HeartbeatRequest -> HeartbeatResponse;
-    LeaveGroup: LeaveGroupRequest -> LeaveGroupResponse;
-    SyncGroup: SyncGroupRequest -> SyncGroupResponse;
-    DescribeGroups: DescribeGroupsRequest -> DescribeGroupsResponse;
-    ListGroups: ListGroupsRequest -> ListGroupsResponse;
-    ApiVersions: ApiVersionsRequest -> ApiVersionsResponse;
-    CreateTopics: CreateTopicsRequest -> CreateTopicsResponse;
-    DeleteTopics: DeleteTopicsRequest -> DeleteTopicsResponse;
-    DeleteRecords: DeleteRecordsRequest -> DeleteRecordsResponse;
-    InitProducerId: InitProducerIdRequest -> InitProducerIdResponse;
-    DescribeLogDirs: DescribeLogDirsRequest -> DescribeLogDirsResponse;
-    DescribeTopicPartitions: DescribeTopicPartitionsRequest -> DescribeTopicPartitionsResponse;
-    DescribeCluster: DescribeClusterRequest -> DescribeClusterResponse;
-    CreatePartitions: CreatePartitionsRequest -> CreatePartitionsResponse;
-    OffsetForLeaderEpoch: OffsetForLeaderEpochRequest -> OffsetForLeaderEpochResponse;
-    DeleteGroups: DeleteGroupsRequest -> DeleteGroupsResponse;
-    OffsetDelete: OffsetDeleteRequest -> OffsetDeleteResponse;
-    IncrementalAlterConfigs: IncrementalAlterConfigsRequest -> IncrementalAlterConfigsResponse;
-    AlterConfigs: AlterConfigsRequest -> AlterConfigsResponse;
-    DescribeConfigs: DescribeConfigsRequest -> DescribeConfigsResponse;
-}
-
-/// A text as a field takes it.
-pub fn text(value: &str) -> StrBytes {
-    StrBytes::from_string(value.to_owned())
-}
-
-/// A topic's name as a field takes it.
-pub fn topic_name(value: &str) -> TopicName {
-    TopicName(text(value))
-}
-
-/// A group's id as a field takes it.
-pub fn group_id(value: &str) -> GroupId {
-    GroupId(text(value))
-}
-
 /// One connection.
 pub struct Client {
     pub connection: Connection,
@@ -95,7 +34,7 @@ impl Client {
     }
 
     /// Asks in this version and waits for the answer.
-    pub fn ask<Q: Ask>(&mut self, version: i16, request: &Q) -> Q::Answer {
+    pub fn ask<Q: Request>(&mut self, version: i16, request: &Q) -> Q::Answer {
         match self.connection.call(Q::API, version, request) {
             Ok(answer) => answer,
             Err(error) => panic!("{:?} version {version}: {error}", Q::API),
@@ -103,12 +42,12 @@ impl Client {
     }
 
     /// Asks and does not wait.
-    pub fn send<Q: Ask>(&mut self, version: i16, request: &Q) {
+    pub fn send<Q: Request>(&mut self, version: i16, request: &Q) {
         self.connection.send(Q::API, version, request).expect("the request can be sent");
     }
 
     /// The answer to the oldest request sent.
-    pub fn receive<Q: Ask>(&mut self) -> Q::Answer {
+    pub fn receive<Q: Request>(&mut self) -> Q::Answer {
         self.connection.receive().expect("an answer comes").decode().expect("it is of the right kind")
     }
 
@@ -203,7 +142,7 @@ impl Client {
 
 pub fn new_topic(name: &str, partitions: i32, configs: &[(&str, &str)]) -> CreatableTopic {
     let config = |(name, value): &(&str, &str)| {
-        CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
+        CreatableTopicConfig::default().with_name(text(*name)).with_value(Some(text(*value)))
     };
     CreatableTopic::default()
         .with_name(topic_name(name))
@@ -262,7 +201,7 @@ pub fn commit_request(group: &str, offsets: &[(&str, i32, i64, &str)]) -> Offset
         let one = OffsetCommitRequestPartition::default()
             .with_partition_index(*partition)
             .with_committed_offset(*offset)
-            .with_committed_metadata(Some(text(metadata)));
+            .with_committed_metadata(Some(text(*metadata)));
         OffsetCommitRequestTopic::default().with_name(topic_name(name)).with_partitions(vec![one])
     };
     OffsetCommitRequest::default().with_group_id(group_id(group)).with_topics(offsets.iter().map(topic).collect())

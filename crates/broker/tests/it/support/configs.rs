@@ -7,7 +7,8 @@ use pagemark_wire::messages::describe_configs_response::{DescribeConfigsResource
 use pagemark_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use pagemark_wire::messages::*;
 
-use super::client::{Client, text};
+use super::client::Client;
+use pagemark_wire::messages::text;
 
 /// Types of resources.
 pub const TOPIC: i8 = 2;
@@ -24,11 +25,11 @@ pub type Step<'a> = (&'a str, i8, Option<&'a str>);
 
 /// A request for these resources; no keys for all of them.
 pub fn describe_request(resources: &[(i8, &str)], keys: &[&str]) -> DescribeConfigsRequest {
-    let keys: Vec<StrBytes> = keys.iter().map(|key| text(key)).collect();
+    let keys: Vec<StrBytes> = keys.iter().map(|key| text(*key)).collect();
     let resource = |(kind, name): &(i8, &str)| {
         DescribeConfigsResource::default()
             .with_resource_type(*kind)
-            .with_resource_name(text(name))
+            .with_resource_name(text(*name))
             .with_configuration_keys((!keys.is_empty()).then(|| keys.clone()))
     };
     DescribeConfigsRequest::default()
@@ -39,7 +40,7 @@ pub fn describe_request(resources: &[(i8, &str)], keys: &[&str]) -> DescribeConf
 /// A change of one resource.
 pub fn steps(kind: i8, name: &str, steps: &[Step]) -> AlterConfigsResource {
     let step = |(name, operation, value): &(&str, i8, Option<&str>)| {
-        AlterableConfig::default().with_name(text(name)).with_config_operation(*operation).with_value(value.map(text))
+        AlterableConfig::default().with_name(text(*name)).with_config_operation(*operation).with_value(value.map(text))
     };
     AlterConfigsResource::default()
         .with_resource_type(kind)
@@ -50,7 +51,7 @@ pub fn steps(kind: i8, name: &str, steps: &[Step]) -> AlterConfigsResource {
 /// A request that gives one resource these configs and no others.
 pub fn whole_request(kind: i8, name: &str, configs: &[(&str, Option<&str>)]) -> AlterConfigsRequest {
     let config = |(name, value): &(&str, Option<&str>)| {
-        alter_configs_request::AlterableConfig::default().with_name(text(name)).with_value(value.map(text))
+        alter_configs_request::AlterableConfig::default().with_name(text(*name)).with_value(value.map(text))
     };
     let resource = alter_configs_request::AlterConfigsResource::default()
         .with_resource_type(kind)

@@ -6,10 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use bytes::Bytes;
 use pagemark_wire::api::Api;
 use pagemark_wire::frame::{encode_request, parse_response};
-use pagemark_wire::messages::{Decodable, Encodable};
+use pagemark_wire::messages::Decodable;
+use pagemark_wire::messages::Request;
 
 use super::PATIENCE;
-use super::client::Ask;
 
 /// A socket to the broker.
 pub struct Raw {
@@ -45,7 +45,7 @@ impl Raw {
     }
 
     /// Sends a request and does not wait.
-    pub fn request<Q: Ask>(&mut self, version: i16, request: &Q) {
+    pub fn request<Q: Request>(&mut self, version: i16, request: &Q) {
         let frame = encode_request(Q::API, version, 1, Some("raw"), request).expect("it can be encoded");
         self.send(&frame);
     }
@@ -66,7 +66,7 @@ impl Raw {
     }
 
     /// The answer to a request of this kind that was sent with correlation id 1.
-    pub fn answer<Q: Ask>(&mut self, version: i16) -> Q::Answer {
+    pub fn answer<Q: Request>(&mut self, version: i16) -> Q::Answer {
         match self.reaction() {
             Reaction::Answered(frame) => decode(Q::API, version, &frame),
             Reaction::Closed => panic!("{:?} version {version}: the connection was closed", Q::API),
@@ -106,6 +106,6 @@ pub fn request_with_body(key: i16, version: i16, flexible: bool, body: &[u8]) ->
 }
 
 /// A well-formed request as bytes, with correlation id 1.
-pub fn encoded<Q: Ask + Encodable>(version: i16, request: &Q) -> Vec<u8> {
+pub fn encoded<Q: Request>(version: i16, request: &Q) -> Vec<u8> {
     encode_request(Q::API, version, 1, Some("raw"), request).expect("it can be encoded").to_vec()
 }

@@ -8,10 +8,10 @@ use pagemark_broker::metadata::registry::Topic;
 use pagemark_broker::server::Server;
 use pagemark_storage::memory::MemoryEngine;
 use pagemark_wire::frame::{LENGTH_PREFIX_LEN, encode_request};
+use pagemark_wire::messages::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::client::Ask;
 use super::raw::decode;
 use super::{releasing, settings, start};
 
@@ -56,17 +56,17 @@ impl Simulated {
 }
 
 impl SimulatedClient {
-    pub async fn ask<Q: Ask>(&mut self, version: i16, request: &Q) -> Q::Answer {
+    pub async fn ask<Q: Request>(&mut self, version: i16, request: &Q) -> Q::Answer {
         self.send(version, request).await;
         self.receive::<Q>(version).await
     }
 
-    pub async fn send<Q: Ask>(&mut self, version: i16, request: &Q) {
+    pub async fn send<Q: Request>(&mut self, version: i16, request: &Q) {
         let frame = encode_request(Q::API, version, 1, Some("tester"), request).expect("it can be encoded");
         self.socket.write_all(&frame).await.expect("it can be sent");
     }
 
-    pub async fn receive<Q: Ask>(&mut self, version: i16) -> Q::Answer {
+    pub async fn receive<Q: Request>(&mut self, version: i16) -> Q::Answer {
         let mut prefix = [0; LENGTH_PREFIX_LEN];
         self.socket.read_exact(&mut prefix).await.expect("an answer");
         let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
