@@ -9,6 +9,30 @@ use pagemark_wire::api::Api;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
+/// What looks wrong about a commit, though it may be meant (O-7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oddity {
+    /// The offset lies beyond the high watermark.
+    BeyondEnd,
+    /// It lies below the log start.
+    BelowStart,
+    /// It is negative.
+    Negative,
+    /// The group had committed a later one.
+    GoesBack,
+    /// It was read from a former topic of the name. The only one that is refused.
+    FormerTopic,
+}
+
+/// The oddities in the order of their values, each with its name in the metrics and a text.
+const ODDITIES: [(Oddity, &str, &str); 5] = [
+    (Oddity::BeyondEnd, "pagemark_commits_beyond_end", "Offsets committed beyond the high watermark"),
+    (Oddity::BelowStart, "pagemark_commits_below_start", "Offsets committed below the log start"),
+    (Oddity::Negative, "pagemark_commits_negative", "Negative offsets committed"),
+    (Oddity::GoesBack, "pagemark_commits_going_back", "Offsets committed below the one committed before"),
+    (Oddity::FormerTopic, "pagemark_commits_of_former_topics", "Commits refused because of a deleted topic's epoch"),
+];
+
 /// All counters of a broker.
 #[derive(Debug)]
 pub struct Metrics {
@@ -20,6 +44,7 @@ pub struct Metrics {
     reads: AtomicU64,
     trimmed_by_time: AtomicU64,
     trimmed_by_size: AtomicU64,
+    commits: [AtomicU64; ODDITIES.len()],
     /// Connections open now.
     pub connections: AtomicUsize,
 }
@@ -35,6 +60,7 @@ impl Default for Metrics {
             reads: AtomicU64::new(0),
             trimmed_by_time: AtomicU64::new(0),
             trimmed_by_size: AtomicU64::new(0),
+            commits: Default::default(),
             connections: AtomicUsize::new(0),
         }
     }
@@ -89,6 +115,11 @@ impl Metrics {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A commit looks wrong in this way.
+    pub fn commit(&self, oddity: Oddity) {
+        self.commits[oddity as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Writes all of them.
     ///
     /// # Errors
@@ -110,6 +141,9 @@ impl Metrics {
         counter(encoder, "pagemark_produced_bytes", "Bytes of batches that passed their checks", &self.produced_bytes)?;
         counter(encoder, "pagemark_produced_records", "Records that passed their checks", &self.produced_records)?;
         counter(encoder, "pagemark_fetched_bytes", "Bytes of batches read for consumers", &self.fetched_bytes)?;
+        for (oddity, name, help) in ODDITIES {
+            counter(encoder, name, help, &self.commits[oddity as usize])?;
+        }
         let (by_time, by_size) = (&self.trimmed_by_time, &self.trimmed_by_size);
         counter(encoder, "pagemark_logs_trimmed_by_time", "Times that a log was cut because of its age", by_time)?;
         counter(encoder, "pagemark_logs_trimmed_by_size", "Times that a log was cut because of its size", by_size)?;

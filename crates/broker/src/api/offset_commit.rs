@@ -2,26 +2,32 @@
 //!
 //! v2 to v4 carry a retention, v6 the leader epoch (KIP-320), v7 static members, v8 is flexible, v9 speaks of member epochs
 //! (KIP-848). Topics that do not exist are answered here, partition by partition; the rest goes to the group's shard as one
-//! atomic commit (O-4, O-18). The answer leaves when the commit is on stable storage.
+//! atomic commit (O-4, O-18). So are commits of those who read a former topic of the name, as far as their leader epoch
+//! tells it (O-7, R-96). The answer leaves when the commit is on stable storage. Commits that look wrong are counted, not refused.
 //! Deliberately not here: who may commit (`core::group`), version 10 with topic ids.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use pagemark_core::coordinator::{Answer, CommitAnswer, CommitRequest, OffsetToCommit, Request};
 use pagemark_wire::ErrorCode;
 use pagemark_wire::messages::offset_commit_request::OffsetCommitRequestTopic;
 use pagemark_wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use pagemark_wire::messages::{OffsetCommitRequest, OffsetCommitResponse};
-use pagemark_wire::types::{Generation, LeaderEpoch, Offset, PartitionIndex};
+use pagemark_wire::types::{Generation, LeaderEpoch, Offset, PartitionIndex, PartitionKey};
 
 use super::Call;
 use crate::broker::Broker;
 use crate::executor::Outgoing;
+use crate::metadata::registry::Topic;
+use crate::metrics::{Metrics, Oddity};
 
 /// Commits what can be committed.
 pub fn handle(call: Call, out: &mut Outgoing, request: OffsetCommitRequest) {
     let group_id = request.group_id.to_string();
     let (offsets, topics) = resolve(&call.broker, request.topics);
+    let broker = Arc::clone(&call.broker);
+    let standings: Vec<Standing> = offsets.iter().map(|offset| standing(&broker, offset)).collect();
     if offsets.is_empty() {
         return call.reply.send(&OffsetCommitResponse::default().with_topics(topics)); // O-4
     }
@@ -35,6 +41,7 @@ pub fn handle(call: Call, out: &mut Outgoing, request: OffsetCommitRequest) {
     };
     call.ask_group(out, &group_id, Request::Commit(commit), move |reply, version, answer| {
         let Answer::Commit(commit) = answer else { return super::wrong_kind("OffsetCommit", &answer) };
+        count(&broker.metrics, &commit, &standings);
         reply.send(&OffsetCommitResponse::default().with_topics(fill(topics, commit, version)));
     });
 }
@@ -53,7 +60,13 @@ fn resolve(
         for partition in asked.partitions {
             let index = PartitionIndex(partition.partition_index);
             let response = OffsetCommitResponsePartition::default().with_partition_index(index.0);
-            match topic.filter(|t| t.partition(index).is_some()) {
+            let epoch = LeaderEpoch(partition.committed_leader_epoch);
+            let known = topic.filter(|t| t.partition(index).is_some());
+            let is_former = known.is_some_and(|t| is_of_a_former_topic(t, epoch));
+            if is_former {
+                broker.metrics.commit(Oddity::FormerTopic);
+            }
+            match known.filter(|_| !is_former) {
                 None => partitions.push(response.with_error_code(ErrorCode::UnknownTopicOrPartition.code())),
                 Some(topic) => {
                     partitions.push(response);
@@ -62,7 +75,7 @@ fn resolve(
                         topic_id: topic.id(),
                         partition: index,
                         offset: Offset(partition.committed_offset),
-                        leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
+                        leader_epoch: epoch,
                         metadata: partition.committed_metadata.map(|m| m.to_string()),
                     });
                 }
@@ -71,6 +84,39 @@ fn resolve(
         responses.push(OffsetCommitResponseTopic::default().with_name(asked.name).with_partitions(partitions));
     }
     (offsets, responses)
+}
+
+/// Whether a commit by name was made by a reader of a former topic of that name: leader epochs never repeat. One that
+/// names no epoch cannot be told apart (O-7).
+fn is_of_a_former_topic(topic: &Topic, epoch: LeaderEpoch) -> bool {
+    epoch >= LeaderEpoch(0) && epoch < topic.record.first_leader_epoch()
+}
+
+/// What looks wrong about an offset, seen from its log. `None`: nothing.
+type Standing = Option<Oddity>;
+
+fn standing(broker: &Broker, commit: &OffsetToCommit) -> Standing {
+    if commit.offset < Offset(0) {
+        return Some(Oddity::Negative);
+    }
+    let key = PartitionKey { topic: commit.topic_id, partition: commit.partition };
+    let log = broker.engine.extent(key).ok()?;
+    if commit.offset > log.durable_end {
+        Some(Oddity::BeyondEnd)
+    } else {
+        (commit.offset < log.log_start).then_some(Oddity::BelowStart)
+    }
+}
+
+/// Counts what was committed although it looks wrong: nothing of it is refused, since it may be meant (O-7).
+fn count(metrics: &Metrics, answer: &CommitAnswer, standings: &[Standing]) {
+    let stored = answer.offsets.iter().zip(standings).filter(|(committed, _)| committed.error.is_none());
+    for (committed, standing) in stored {
+        standing.iter().for_each(|oddity| metrics.commit(*oddity));
+        if committed.goes_back {
+            metrics.commit(Oddity::GoesBack);
+        }
+    }
 }
 
 /// Writes the shard's results into the places that had no error yet.

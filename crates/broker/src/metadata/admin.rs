@@ -11,12 +11,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pagemark_storage::engine::{Compare, Engine, EngineError, Lsn, ShardId, Ticket, TxnOutcome, Write};
 use pagemark_wire::ErrorCode;
-use pagemark_wire::types::{LeaderEpoch, PartitionIndex, PartitionKey, TopicId};
+use pagemark_wire::types::{PartitionIndex, PartitionKey, TopicId};
 use tokio::sync::Mutex;
 
 use crate::executor::Executors;
 use crate::host::Host;
 use crate::metadata::broker_config::BrokerConfigs;
+use crate::metadata::former::FormerTopics;
 use crate::metadata::name::check_topic_name;
 use crate::metadata::record::{TOPIC_PREFIX, TopicRecord, topic_key};
 use crate::metadata::registry::{Topic, TopicRegistry, TopicsView};
@@ -62,8 +63,9 @@ pub struct TopicAdmin {
     pub(super) progress: Arc<ProgressHub>,
     host: Arc<dyn Host>,
     pub(super) configs: Arc<BrokerConfigs>,
-    /// Held over a whole change, waiting included: changes are rare, and one at a time is simple.
-    pub(super) one_at_a_time: Mutex<()>,
+    /// Held over a whole change, waiting included: changes are rare, and one at a time is simple. What is remembered of deleted
+    /// topics is known once the broker has recovered.
+    pub(super) one_at_a_time: Mutex<FormerTopics>,
 }
 
 impl TopicAdmin {
@@ -77,7 +79,7 @@ impl TopicAdmin {
         host: Arc<dyn Host>,
         configs: Arc<BrokerConfigs>,
     ) -> TopicAdmin {
-        TopicAdmin { engine, registry, executors, progress, host, configs, one_at_a_time: Mutex::new(()) }
+        TopicAdmin { engine, registry, executors, progress, host, configs, one_at_a_time: Mutex::default() }
     }
 
     /// Judges a topic against the present topics, and fills in the defaults.
@@ -108,7 +110,7 @@ impl TopicAdmin {
             configs.insert(name.clone(), read.map_err(|why| (ErrorCode::InvalidConfig, why))?);
         }
         topic_config::check_together(&configs).map_err(|why| (ErrorCode::InvalidConfig, why))?;
-        Ok(TopicRecord { id: self.host.fresh_uuid(), partitions, replication_factor, configs })
+        Ok(TopicRecord { id: self.host.fresh_uuid(), partitions, replication_factor, configs, first_epoch: 0 })
     }
 
     fn check_partitions(&self, asked: i32) -> Result<u32, AdminError> {
@@ -141,14 +143,16 @@ impl TopicAdmin {
 
     /// Creates topics; each gets its own result, in the order given. All that are legal wait for the disk once.
     pub async fn create(&self, topics: Vec<NewTopic>) -> Vec<Result<Arc<Topic>, AdminError>> {
-        let _turn = self.one_at_a_time.lock().await;
+        let mut former = self.one_at_a_time.lock().await;
         let mut view = TopicsView::clone(&self.registry.view());
         let mut results = Vec::with_capacity(topics.len());
         let mut accepted = Vec::new();
         let mut last = Ticket(Lsn(0));
         for new in topics {
-            let outcome = self.check_in(&view, &new).and_then(|record| {
-                last = self.write(&new.name, &record)?;
+            let outcome = self.check_in(&view, &new).and_then(|mut record| {
+                record.first_epoch = former.first_epoch(&new.name).0;
+                last = self.write(&new.name, &record, former.writes_of_creation(&new.name))?;
+                former.created(&new.name);
                 Ok(self.assemble(new.name.clone(), record))
             });
             match outcome {
@@ -173,12 +177,15 @@ impl TopicAdmin {
         results.into_iter().map(settle).collect()
     }
 
-    /// Writes a topic's partitions and fact; durable with the engine's next flush.
-    fn write(&self, name: &str, record: &TopicRecord) -> Result<Ticket, AdminError> {
-        self.engine.create(record.topic_id(), record.partitions, LeaderEpoch(0)).map_err(storage_error)?;
+    /// Writes a topic's partitions and fact, and `more` in one step with the fact; durable with the engine's next flush.
+    fn write(&self, name: &str, record: &TopicRecord, more: Vec<Write>) -> Result<Ticket, AdminError> {
+        let first_epoch = record.first_leader_epoch();
+        self.engine.create(record.topic_id(), record.partitions, first_epoch).map_err(storage_error)?;
         let key = topic_key(name);
         let value = Bytes::from(serde_json::to_vec(record).expect("a topic's record is plain data"));
-        match self.engine.txn(&[Compare::Absent(key.clone())], vec![Write::Put(key, value)]).map_err(storage_error)? {
+        let mut writes = vec![Write::Put(key.clone(), value)];
+        writes.extend(more);
+        match self.engine.txn(&[Compare::Absent(key)], writes).map_err(storage_error)? {
             TxnOutcome::Accepted(ticket) => Ok(ticket),
             TxnOutcome::Refused => Err((ErrorCode::TopicAlreadyExists, format!("topic '{name}' already exists"))),
         }
@@ -198,13 +205,16 @@ impl TopicAdmin {
     /// # Errors
     /// UNKNOWN_TOPIC_ID if it is not there (any more), KAFKA_STORAGE_ERROR.
     pub async fn delete(&self, id: TopicId) -> Result<(), AdminError> {
-        let _turn = self.one_at_a_time.lock().await;
+        let mut former = self.one_at_a_time.lock().await;
         let Some(topic) = self.registry.view().by_id(id).cloned() else {
             return Err((ErrorCode::UnknownTopicId, "no topic has this id".to_owned()));
         };
         // Durable first: a crash must not bring back a topic that somebody has seen gone (invariant 17).
-        let written = self.engine.txn(&[], vec![Write::Delete(topic_key(&topic.name))]).map_err(storage_error)?;
-        if let TxnOutcome::Accepted(ticket) = written {
+        let last = topic.last_epoch();
+        let mut writes = vec![Write::Delete(topic_key(&topic.name))];
+        writes.extend(former.writes_of_deletion(&topic.name, last));
+        if let TxnOutcome::Accepted(ticket) = self.engine.txn(&[], writes).map_err(storage_error)? {
+            former.deleted(topic.name.clone(), last, ticket.0);
             self.progress.durable(ticket).await.map_err(storage_error)?;
         }
         self.registry.publish(|view| view.remove(id));
@@ -221,11 +231,13 @@ impl TopicAdmin {
     /// # Errors
     /// KAFKA_STORAGE_ERROR with what happened; a broker does not start then.
     pub async fn recover(&self) -> Result<(), AdminError> {
-        let _turn = self.one_at_a_time.lock().await;
+        let mut former = self.one_at_a_time.lock().await;
+        let unreadable = |why: String| (ErrorCode::KafkaStorageError, why);
+        *former = FormerTopics::load(self.engine.as_ref()).map_err(unreadable)?;
         let mut topics = Vec::new();
         for (key, stored) in self.engine.scan(TOPIC_PREFIX) {
             let record: TopicRecord = serde_json::from_slice(&stored.value)
-                .map_err(|e| (ErrorCode::KafkaStorageError, format!("the stored fact {key} is not readable: {e}")))?;
+                .map_err(|e| unreadable(format!("the stored fact {key} is not readable: {e}")))?;
             topics.push(self.assemble(key[TOPIC_PREFIX.len()..].to_owned(), record));
         }
         let named: BTreeSet<TopicId> = topics.iter().map(Topic::id).collect();
@@ -238,7 +250,8 @@ impl TopicAdmin {
         }
         let mut last = Ticket(Lsn(0));
         for topic in &topics {
-            last = self.engine.create(topic.id(), topic.record.partitions, LeaderEpoch(0)).map_err(storage_error)?;
+            let first_epoch = topic.record.first_leader_epoch();
+            last = self.engine.create(topic.id(), topic.record.partitions, first_epoch).map_err(storage_error)?;
         }
         if !topics.iter().any(Topic::is_internal) {
             if !self.engine.facts_are_whole() {
@@ -250,8 +263,9 @@ impl TopicAdmin {
             }
             let partitions = self.configs.settings().offsets_topic_num_partitions.unsigned_abs();
             let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
-            let record = TopicRecord { id: self.host.fresh_uuid(), partitions, replication_factor: 1, configs };
-            last = self.write(OFFSETS_TOPIC, &record)?;
+            let id = self.host.fresh_uuid();
+            let record = TopicRecord { id, partitions, replication_factor: 1, configs, first_epoch: 0 };
+            last = self.write(OFFSETS_TOPIC, &record, Vec::new())?;
             topics.push(self.assemble(OFFSETS_TOPIC.to_owned(), record));
         }
         self.progress.durable(last).await.map_err(storage_error)?;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use pagemark_storage::engine::{Lsn, Ticket};
 use pagemark_wire::ErrorCode;
-use pagemark_wire::types::LeaderEpoch;
 
 use super::admin::{AdminError, MOST_PARTITIONS_OF_A_TOPIC, TopicAdmin, storage_error};
 use super::record::{TopicRecord, topic_key};
@@ -46,7 +45,10 @@ impl TopicAdmin {
                 if !validate_only {
                     let record = TopicRecord { partitions, ..topic.record.clone() };
                     self.put(topic_key(&topic.name), &record)?;
-                    last = self.engine.create(topic.id(), partitions, LeaderEpoch(0)).map_err(storage_error)?;
+                    last = self
+                        .engine
+                        .create(topic.id(), partitions, record.first_leader_epoch())
+                        .map_err(storage_error)?;
                     grown.push(self.grown(topic, record));
                 }
                 Ok(())

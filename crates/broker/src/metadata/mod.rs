@@ -3,13 +3,14 @@
 //! `record` is how facts are written into the engine's keyed state; `registry` is the published view that every request reads;
 //! `admin`
 //! changes both, one change at a time; `configs` and `grow` are its parts for configurations and
-//! further partitions. Deliberately not here: offsets and groups, which live in
+//! further partitions, `former` is what it remembers of deleted topics. Deliberately not here: offsets and groups, which live in
 //! `__consumer_offsets`.
 
 pub mod admin;
 pub mod broker_config;
 pub mod config_view;
 pub mod configs;
+pub mod former;
 pub mod grow;
 pub mod name;
 pub mod record;

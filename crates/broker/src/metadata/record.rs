@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use pagemark_wire::types::TopicId;
+use pagemark_wire::types::{LeaderEpoch, TopicId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -13,6 +13,10 @@ use crate::metadata::broker_config::BrokerLayer;
 
 /// Prefix of the keys that hold topics; the topic's name follows.
 pub const TOPIC_PREFIX: &str = "topic/";
+/// Prefix of the keys that hold what is remembered of deleted topics; the topic's name follows.
+pub const FORMER_TOPIC_PREFIX: &str = "former-topic/";
+/// Key that holds what is remembered of all deleted topics that have no key of their own any more.
+pub const FORMER_TOPICS_FLOOR_KEY: &str = "former-topics";
 /// Prefix of the keys that hold changed settings of one broker; its number follows.
 pub const BROKER_CONFIG_PREFIX: &str = "broker-config/";
 /// Key that holds changed settings of all brokers.
@@ -35,6 +39,18 @@ pub struct TopicRecord {
     /// Configuration that differs from the broker's, by Kafka's names.
     #[serde(default)]
     pub configs: BTreeMap<String, String>,
+    /// The first leader epoch of this incarnation: above those of all former topics of its name. Not written where it
+    /// is 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub first_epoch: i32,
+}
+
+/// Where the leader epochs of the next topic of a name begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstEpochRecord {
+    /// That epoch.
+    pub first_epoch: i32,
 }
 
 /// The cluster.
@@ -74,6 +90,17 @@ impl TopicRecord {
     pub fn topic_id(&self) -> TopicId {
         TopicId(self.id)
     }
+
+    /// The first leader epoch in the protocol's type.
+    #[must_use]
+    pub fn first_leader_epoch(&self) -> LeaderEpoch {
+        LeaderEpoch(self.first_epoch)
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
+fn is_zero(epoch: &i32) -> bool {
+    *epoch == 0
 }
 
 /// A UUID in Kafka's way of writing it: base64 for URLs, without padding.
@@ -104,8 +131,13 @@ mod tests {
             partitions: 12,
             replication_factor: 1,
             configs: BTreeMap::from([("retention.ms".to_owned(), "5".to_owned())]),
+            first_epoch: 0,
         };
-        let bytes = serde_json::to_vec(&record).unwrap();
-        assert_eq!(serde_json::from_slice::<TopicRecord>(&bytes).unwrap(), record);
+        for record in [TopicRecord { first_epoch: 3, ..record.clone() }, record] {
+            let bytes = serde_json::to_vec(&record).unwrap();
+            assert_eq!(serde_json::from_slice::<TopicRecord>(&bytes).unwrap(), record);
+            let names_it = String::from_utf8(bytes).unwrap().contains("first_epoch");
+            assert_eq!(names_it, record.first_epoch != 0, "older releases read the record of a name that is new");
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, RwLock};
 
-use pagemark_wire::types::{PartitionIndex, TopicId};
+use pagemark_wire::types::{LeaderEpoch, PartitionIndex, TopicId};
 
 use crate::metadata::OFFSETS_TOPIC;
 use crate::metadata::name::collision_key;
@@ -32,6 +32,13 @@ impl Topic {
     #[must_use]
     pub fn id(&self) -> TopicId {
         self.record.topic_id()
+    }
+
+    /// The greatest leader epoch of its partitions.
+    #[must_use]
+    pub fn last_epoch(&self) -> LeaderEpoch {
+        let epochs = self.partitions.iter().map(|partition| partition.leader_epoch());
+        epochs.max().unwrap_or_default().max(self.record.first_leader_epoch())
     }
 
     /// Whether only the broker writes to it.

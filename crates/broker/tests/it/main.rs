@@ -18,6 +18,7 @@ mod hostile_calls;
 mod hostile_frames;
 mod http;
 mod idempotence;
+mod incarnations;
 mod limits;
 mod list_offsets;
 mod loading;

@@ -117,6 +117,8 @@ pub struct CommittedPartition {
     pub partition: PartitionIndex,
     /// What is wrong.
     pub error: ErrorCode,
+    /// Whether the group goes back by it: it had committed a later offset of the same topic (O-7).
+    pub goes_back: bool,
 }
 
 /// Committed offsets of a group.
@@ -344,6 +346,7 @@ impl Answer {
                         topic_id: offset.topic_id,
                         partition: offset.partition,
                         error: code,
+                        goes_back: false,
                     })
                     .collect(),
             }),

@@ -2,37 +2,10 @@
 //!
 //! Deliberately not here: that others are served as usual meanwhile (`broker/tests/it/flood.rs`).
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Stdio};
 
-use super::pagemark;
-
-/// A broker with where it listens for Kafka and for HTTP; it ends with this.
-struct Broker(Child, String, String);
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn started(directory: &Path) -> Broker {
-    let mut command = pagemark();
-    let directory = format!("log.dirs={}", directory.display());
-    for setting in ["listeners=PLAINTEXT://127.0.0.1:0", "pagemark.http.listener=127.0.0.1:0", &directory] {
-        command.args(["--set", setting]);
-    }
-    command.env("PAGEMARK_LOG", "off").stdout(Stdio::piped());
-    let mut child = command.spawn().expect("the broker can be run");
-    let mut said = BufReader::new(child.stdout.take().expect("piped")).lines().map(Result::unwrap);
-    let mut line = |with: &str| said.find(|line| line.contains(with)).expect("it starts");
-    let kafka = line("listens on").rsplit(' ').next().map(str::to_owned).expect("an address");
-    let http = line("HTTP: ").split('/').nth(2).map(str::to_owned).expect("an address");
-    Broker(child, kafka, http)
-}
+use super::process::{Broker, started};
 
 impl Broker {
     /// A figure of `/metrics`.

@@ -2,6 +2,8 @@
 
 mod environment;
 mod flood;
+mod incarnations;
+mod process;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;

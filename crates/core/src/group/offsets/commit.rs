@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use pagemark_wire::ErrorCode;
 use pagemark_wire::internal::{CoordinatorKey, OffsetCommit};
 
+use super::Stored;
 use crate::coordinator::{Answer, CommitAnswer, CommitRequest, CommittedPartition, GroupState, OffsetToCommit, Turn};
 use crate::effects::{After, CoordinatorRecord, ReplyTo};
 use crate::group::Group;
@@ -21,6 +22,9 @@ pub(crate) fn commit(
     request: &CommitRequest,
 ) {
     let after = group.as_ref().map_or(absent, |group| group.after_membership());
+    let offsets = request.offsets.iter();
+    let goes_back: Vec<bool> =
+        offsets.map(|offset| group.as_ref().is_some_and(|group| group.goes_back(offset))).collect();
     let allowed = match group {
         Some(group) => group.check_commit(turn, request),
         None if request.generation.0 < 0 => Ok(()),
@@ -35,12 +39,18 @@ pub(crate) fn commit(
         // Fatal in every client, and rightly: the same commit can never pass (O-19).
         errors.iter_mut().filter(|error| error.is_none()).for_each(|error| *error = ErrorCode::InvalidCommitOffsetSize);
     }
-    let answer = CommitAnswer { offsets: request.offsets.iter().zip(errors).map(answer_of).collect() };
+    let results = request.offsets.iter().zip(errors).zip(goes_back);
+    let answer = CommitAnswer { offsets: results.map(answer_of).collect() };
     let after = if turn.effects.records.is_empty() { after } else { After::OwnRecords };
     turn.reply(to, after, Answer::Commit(answer));
 }
 
 impl Group {
+    fn goes_back(&self, offset: &OffsetToCommit) -> bool {
+        let stored = self.offsets.get(&offset.topic, offset.partition);
+        matches!(stored, Some(Stored::Readable(commit)) if commit.topic_id == offset.topic_id && commit.offset > offset.offset)
+    }
+
     /// O-9..O-13. A member that may commit has shown that it is alive.
     fn check_commit(&mut self, turn: &Turn<'_>, request: &CommitRequest) -> Result<(), ErrorCode> {
         let state = self.state();
@@ -108,6 +118,8 @@ fn record_of(turn: &Turn<'_>, request: &CommitRequest, offset: &OffsetToCommit) 
     })
 }
 
-fn answer_of((offset, error): (&OffsetToCommit, ErrorCode)) -> CommittedPartition {
-    CommittedPartition { topic: offset.topic.clone(), topic_id: offset.topic_id, partition: offset.partition, error }
+fn answer_of(((offset, error), goes_back): ((&OffsetToCommit, ErrorCode), bool)) -> CommittedPartition {
+    let goes_back = goes_back && error.is_none();
+    let OffsetToCommit { topic, topic_id, partition, .. } = offset;
+    CommittedPartition { topic: topic.clone(), topic_id: *topic_id, partition: *partition, error, goes_back }
 }
