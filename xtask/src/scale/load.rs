@@ -81,6 +81,11 @@ pub struct Shared {
 pub struct Latencies(Vec<u64>);
 
 impl Latencies {
+    /// Takes these in as well.
+    pub fn add(&mut self, more: Latencies) {
+        self.0.extend(more.0);
+    }
+
     /// Acknowledgements.
     pub fn count(&self) -> usize {
         self.0.len()
@@ -118,7 +123,7 @@ pub fn run(port: u16, logs: &mut [Log], load: Load, shared: &Shared) -> Result<L
     });
     let mut all = Latencies::default();
     for result in results {
-        all.0.extend(result?.0);
+        all.add(result?);
     }
     Ok(all)
 }

@@ -1,11 +1,13 @@
-//! `cargo xtask scale`: very many partitions, and a long log, on a real broker that is restarted and killed.
+//! `cargo xtask scale`: very many partitions, a long log, and a flood of connections, on a real broker.
 //!
-//! Two scenarios. `partitions` creates some ten thousand, writes to all of them without and with checkpoints under way, and
+//! Three scenarios. `partitions` creates some ten thousand, writes to all of them without and with checkpoints under way, and
 //! restarts after a clean stop and after kill -9. `log` writes some gigabytes and restarts after kill -9. After each restart
-//! every partition's end and a sample of the records are compared. Both tell what it cost: open files, memory, time.
+//! every partition's end and a sample of the records are compared. `flood` measures a good client
+//! among bad ones. All tell what it cost: open files, memory, time.
 //! Deliberately not here: kills with an oracle over many cycles (`kills`).
 
 mod compare;
+mod flood;
 mod load;
 mod log;
 mod partitions;
@@ -22,7 +24,7 @@ use crate::rng::Rng;
 use crate::table::Report;
 use crate::workspace;
 
-/// Write to ten thousand partitions, and gigabytes to a few, restart, compare, and tell what it costs.
+/// Write to ten thousand partitions, and gigabytes to a few, restart, compare; flood; and tell what it costs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask scale\n  cargo xtask scale --only partitions --partitions 20000\n  \
         cargo xtask scale --only log --mib 8192\n  cargo xtask scale --partitions 300 --seconds 1 --mib 32 --no-goals")]
@@ -33,7 +35,7 @@ pub struct Args {
     /// Partitions of the first scenario, in topics of at most a thousand
     #[arg(long, default_value_t = 10_000)]
     partitions: u32,
-    /// How long each of the first scenario's two loads runs
+    /// How long each of two loads runs, of the first scenario and of the flood
     #[arg(long, default_value_t = 20)]
     seconds: u64,
     /// Size of the second scenario's log
@@ -60,6 +62,7 @@ pub struct Args {
 enum Scenario {
     Partitions,
     Log,
+    Flood,
 }
 
 /// Runs the scenarios; whether everything held.
@@ -68,7 +71,9 @@ pub fn run(args: &Args) -> Result<bool> {
     let seed = Rng::seed_or_now(args.seed);
     let mut report = Report::default();
     let begun = Instant::now();
-    for (scenario, run) in [(Scenario::Partitions, partitions::run as Run), (Scenario::Log, log::run as Run)] {
+    let scenarios =
+        [(Scenario::Partitions, partitions::run as Run), (Scenario::Log, log::run), (Scenario::Flood, flood::run)];
+    for (scenario, run) in scenarios {
         if args.only.is_some_and(|only| only != scenario) {
             continue;
         }
