@@ -8,15 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pagemark_core::partition::Rule;
-use pagemark_storage::engine::SegmentLimit;
 use tokio::sync::watch;
 
 use crate::broker::Broker;
 use crate::partitions::Partition;
 use crate::server::Phase;
 
-/// Kafka's default of `segment.ms`: a log that grows slowly has its old data in a segment of its own after so long.
-const SEGMENT_MS: i64 = 7 * 24 * 3_600_000;
 /// So many logs are looked at in one turn of an executor.
 const LOT: usize = 64;
 
@@ -25,7 +22,6 @@ pub async fn run(broker: Arc<Broker>, mut phase: watch::Receiver<Phase>) {
     let interval = Duration::from_millis(broker.settings.log_retention_check_interval_ms.unsigned_abs());
     let passes = async {
         loop {
-            limit_segments(&broker);
             tokio::time::sleep(interval).await;
             pass(&broker).await;
         }
@@ -36,14 +32,6 @@ pub async fn run(broker: Arc<Broker>, mut phase: watch::Receiver<Phase>) {
     tokio::select! {
         () = passes => {}
         () = stop => {}
-    }
-}
-
-/// Tells the engine where each topic's segments end, in which old data goes: at `segment.bytes`.
-fn limit_segments(broker: &Broker) {
-    for topic in broker.registry.view().iter() {
-        let limit = SegmentLimit { bytes: topic.config.segment_bytes() as u64, ms: SEGMENT_MS };
-        broker.engine.limit_segments(topic.id(), Some(limit));
     }
 }
 

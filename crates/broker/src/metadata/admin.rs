@@ -166,7 +166,7 @@ impl TopicAdmin {
         }
         let ready = self.make_ready(&accepted, last).await;
         if ready.is_ok() {
-            self.registry.publish(|view| accepted.into_iter().for_each(|t| view.insert(t)));
+            self.publish(accepted);
         }
         let view = self.registry.view();
         let settle = |result: Result<String, AdminError>| {
@@ -272,8 +272,16 @@ impl TopicAdmin {
         let partitions = topics.iter().flat_map(|t| t.partitions.iter().cloned()).collect();
         // Published before anything is opened: group shards load from then on, and drop offsets of topics that they do not
         // find. Nobody else sees it yet, since nobody listens.
-        self.registry.publish(|view| topics.into_iter().for_each(|t| view.insert(t)));
+        self.publish(topics);
         self.executors.own(partitions).await.map_err(storage_error)
+    }
+
+    /// Shows these topics to everybody, in the place of what had their names, and tells the engine where their segments end.
+    pub(super) fn publish(&self, topics: Vec<Topic>) {
+        for topic in &topics {
+            self.engine.limit_segments(topic.id(), Some(topic.config.segment_limit()));
+        }
+        self.registry.publish(|view| topics.into_iter().for_each(|topic| view.insert(topic)));
     }
 
     pub(super) fn assemble(&self, name: String, record: TopicRecord) -> Topic {

@@ -142,20 +142,19 @@ impl TopicAdmin {
         let inherits_anew = brokers.settings != self.configs.current().settings;
         let settings = std::sync::Arc::clone(&brokers.settings);
         self.configs.publish(brokers);
-        self.registry.publish(|view| {
-            let mut records: BTreeMap<_, _> = changed.into_iter().collect();
-            let all: Vec<_> = view.iter().cloned().collect();
-            for topic in all {
-                let record = records.remove(&topic.id());
-                if record.is_none() && !inherits_anew {
-                    continue;
-                }
-                let record = record.unwrap_or_else(|| topic.record.clone());
-                let config = TopicConfig::of(&settings, &record.configs);
-                let (name, partitions) = (topic.name.clone(), topic.partitions.clone());
-                view.insert(Topic { name, record, config, partitions });
+        let mut records: BTreeMap<_, _> = changed.into_iter().collect();
+        let mut topics = Vec::new();
+        for topic in self.registry.view().iter() {
+            let record = records.remove(&topic.id());
+            if record.is_none() && !inherits_anew {
+                continue;
             }
-        });
+            let record = record.unwrap_or_else(|| topic.record.clone());
+            let config = TopicConfig::of(&settings, &record.configs);
+            let (name, partitions) = (topic.name.clone(), topic.partitions.clone());
+            topics.push(Topic { name, record, config, partitions });
+        }
+        self.publish(topics);
     }
 }
 

@@ -58,7 +58,7 @@ impl TopicAdmin {
             return results.into_iter().map(|result| result.and(Err(error.clone()))).collect();
         }
         if !grown.is_empty() {
-            self.registry.publish(|view| grown.into_iter().for_each(|topic| view.insert(topic)));
+            self.publish(grown);
         }
         results
     }

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use pagemark_storage::engine::SegmentLimit;
 use pagemark_storage::memory::MemoryEngine;
 use pagemark_wire::messages::*;
 use pagemark_wire::records::BatchBuilder;
+use pagemark_wire::types::TopicId;
 
 use crate::support::Rig;
 use crate::support::batches::{batch, batch_of_bytes, headers};
 use crate::support::client::*;
 use crate::support::configs::*;
+use crate::support::engines::SlowReads;
 use crate::support::raw::{Raw, Reaction, encoded};
 use crate::support::releasing;
 
@@ -396,4 +399,21 @@ fn configs_are_shown_and_changed_in_every_version() {
         assert_eq!((answer.error_code, answer.resource_type, &*answer.resource_name), (0, TOPIC, "orders"));
     }
     assert_eq!(rig.client().own_configs("orders"), map(&[("flush.ms", "6")]));
+}
+
+#[test]
+fn the_engine_knows_at_once_where_a_topic_ends_its_segments_r_84() {
+    let engine = SlowReads::over(Arc::new(MemoryEngine::new()));
+    engine.let_go();
+    let rig = Rig::on(Arc::clone(&engine) as _, &[]);
+    let mut client = rig.client();
+    let id = TopicId(client.create("orders", 1, &[("segment.bytes", "1048576")]));
+    let limit = |bytes, ms| Some(SegmentLimit { bytes, ms });
+    assert_eq!(engine.segment_limit(id), limit(1 << 20, 604_800_000));
+    let change = [("segment.bytes", SET, Some("2097152")), ("segment.ms", SET, Some("60000"))];
+    assert_eq!(client.alter_one(TOPIC, "orders", &change), 0);
+    assert_eq!(engine.segment_limit(id), limit(2 << 20, 60_000));
+    assert_eq!(client.alter_one(BROKER, "", &[("log.segment.bytes", SET, Some("3145728"))]), 0);
+    assert_eq!(client.alter_one(TOPIC, "orders", &[("segment.bytes", DELETE, None)]), 0);
+    assert_eq!(engine.segment_limit(id), limit(3 << 20, 60_000));
 }

@@ -7,16 +7,21 @@ use std::collections::BTreeMap;
 
 use pagemark_core::partition::Retention;
 use pagemark_core::time::WallMs;
+use pagemark_storage::engine::SegmentLimit;
 use pagemark_wire::records::{BatchRules, DEFAULT_MAX_DECOMPRESSED_BYTES, TimestampType};
 
 use super::table::TopicConfigSpec;
 use crate::settings::{self, Settings};
+
+/// Kafka's default of `segment.ms`: a log that grows slowly has its old data in a segment of its own after so long.
+const DEFAULT_SEGMENT_MS: i64 = 7 * 24 * 3_600_000;
 
 /// The effective configuration of one topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicConfig {
     max_message_bytes: usize,
     segment_bytes: usize,
+    segment_ms: i64,
     timestamp_type: TimestampType,
     timestamp_before_max_ms: i64,
     timestamp_after_max_ms: i64,
@@ -40,6 +45,7 @@ impl TopicConfig {
         TopicConfig {
             max_message_bytes: number("max.message.bytes", settings.message_max_bytes) as usize,
             segment_bytes: number("segment.bytes", settings.log_segment_bytes) as usize,
+            segment_ms: number("segment.ms", DEFAULT_SEGMENT_MS),
             timestamp_type: if append_time { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
             timestamp_before_max_ms: number(
                 "message.timestamp.before.max.ms",
@@ -62,10 +68,10 @@ impl TopicConfig {
         self.timestamp_type == TimestampType::LogAppendTime
     }
 
-    /// `segment.bytes`: the unit in which old records are removed.
+    /// Where segments end: `segment.bytes` and `segment.ms`.
     #[must_use]
-    pub fn segment_bytes(&self) -> usize {
-        self.segment_bytes
+    pub fn segment_limit(&self) -> SegmentLimit {
+        SegmentLimit { bytes: self.segment_bytes as u64, ms: self.segment_ms }
     }
 
     /// `retention.ms`: how old records may become, in milliseconds; `None` if age removes nothing.

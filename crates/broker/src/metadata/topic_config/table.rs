@@ -70,7 +70,7 @@ const EVERY_WRITE: &str = "every write is flushed before it is acknowledged";
 const NO_INDEX_FILES: &str = "the index of all batches is in memory";
 const ONE_COPY: &str = "there is one copy of every partition";
 const NO_TIERS: &str = "there is no tiered storage";
-const BY_SIZE: &str = "segments are cut by size";
+const BY_SIZE: &str = "segments are cut by their size and age alone";
 
 use Effect::{Applied, Fixed, Kept};
 
@@ -154,7 +154,7 @@ topic_configs! {
         "The largest size of a segment's index, in bytes.";
     "segment.jitter.ms" = "0", ms(0), None, Kept(BY_SIZE),
         "By how much segment.ms is varied at random, so that not all segments are cut at the same moment.";
-    "segment.ms" = "604800000", ms(1), None, Kept(BY_SIZE),
+    "segment.ms" = "604800000", ms(1), None, Applied,
         "After how many milliseconds a segment is cut although it is not full.";
     "unclean.leader.election.enable" = "false", Allowed::Switch, Some("unclean.leader.election.enable"), Kept(ONE_COPY),
         "Whether a replica that lacks records may become leader.";

@@ -1,5 +1,6 @@
 //! An engine whose reads of one partition stand still until they are let go: a load that takes as long as a test wants.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -16,17 +17,27 @@ pub struct SlowReads {
     disk: Option<Arc<(Mutex<bool>, Condvar)>>,
     held: AtomicBool,
     read_bytes: AtomicUsize,
+    segment_limits: Mutex<BTreeMap<TopicId, SegmentLimit>>,
 }
 
 impl SlowReads {
     pub fn over(inner: Arc<dyn Engine>) -> Arc<SlowReads> {
-        Arc::new(SlowReads { inner, disk: None, held: AtomicBool::new(true), read_bytes: AtomicUsize::new(0) })
+        SlowReads::new(inner, None, true)
     }
 
     /// Everything is on a disk that stands still until it is let go.
     pub fn on_disk(inner: Arc<dyn Engine>) -> Arc<SlowReads> {
-        let (held, read_bytes) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Arc::new(SlowReads { inner, disk: Some(Arc::default()), held, read_bytes })
+        SlowReads::new(inner, Some(Arc::default()), false)
+    }
+
+    fn new(inner: Arc<dyn Engine>, disk: Option<Arc<(Mutex<bool>, Condvar)>>, held: bool) -> Arc<SlowReads> {
+        let (held, read_bytes) = (AtomicBool::new(held), AtomicUsize::new(0));
+        Arc::new(SlowReads { inner, disk, held, read_bytes, segment_limits: Mutex::default() })
+    }
+
+    /// Where this topic's segments end, as the engine was last told.
+    pub fn segment_limit(&self, topic: TopicId) -> Option<SegmentLimit> {
+        self.segment_limits.lock().expect("nobody panics").get(&topic).copied()
     }
 
     /// Bytes of all batches read so far.
@@ -70,6 +81,11 @@ impl LogStore for SlowReads {
         offset: Offset,
     ) -> Result<Ticket, EngineError> {
         self.inner.advance_start(shard, epoch, partition, offset)
+    }
+
+    fn limit_segments(&self, topic: TopicId, limit: Option<SegmentLimit>) {
+        self.segment_limits.lock().expect("nobody panics").extend(limit.map(|limit| (topic, limit)));
+        self.inner.limit_segments(topic, limit);
     }
 
     fn trim_point(&self, partition: PartitionKey, keep: Keep) -> Result<Option<Offset>, EngineError> {
