@@ -110,6 +110,12 @@ pub fn is_unreadable(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error().is_some_and(|code| CODES.contains(&code))
 }
 
+/// Whether an error says that a file's bytes cannot be had: they are unreadable, or the file is gone.
+#[must_use]
+pub fn is_lost(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || is_unreadable(error)
+}
+
 /// Files in here are mostly only read: there may be very many, and their handles are lent.
 const LENT_DIRS: [&str; 2] = ["packs/", "segments/"];
 /// How many handles of such files stay open at least beyond those in use.

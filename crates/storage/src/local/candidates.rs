@@ -20,7 +20,7 @@ use super::ops::DiskOp;
 use super::pack::{self, PACK_DIR, PackEntry, PackFile, PackRef, pack_of, pack_path};
 use super::recovery::{io_error, list};
 use super::segment::{SEGMENT_DIR, segment_of, segment_path};
-use crate::disk::{Disk, FORMAT_VERSION, FileId, is_unreadable};
+use crate::disk::{Disk, FORMAT_VERSION, FileId, is_lost, is_unreadable};
 
 /// The names in the directories, the log's aside.
 pub(super) struct Directory {
@@ -188,7 +188,7 @@ impl Checkpoints<'_> {
             bytes
         };
         let bytes = match read() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound || is_unreadable(&error) => {
+            Err(error) if is_lost(&error) => {
                 tracing::error!(path, %error, "a checkpoint cannot be read");
                 return Ok(None);
             }
@@ -224,7 +224,7 @@ fn drop_segments(fold: &mut Fold, there: &BTreeSet<u64>) -> Vec<(PartitionKey, u
 fn open_pack(disk: &dyn Disk, reference: &PackRef) -> Result<(PackFile, Option<Vec<PackEntry>>), OpenError> {
     let file = match disk.open(&pack_path(reference.id)) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound || is_unreadable(&error) => {
+        Err(error) if is_lost(&error) => {
             tracing::error!(pack = reference.id, %error, "a pack is missing");
             return Ok((PackFile { file: FileId(0), reference: *reference }, None));
         }

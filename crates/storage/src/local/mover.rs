@@ -21,7 +21,7 @@ use super::options::planted;
 use super::pack::{self, PACK_DIR, PackEntry, PackFile, PackRef, pack_path};
 use super::segment::{self, ChainReader, SEGMENT_DIR, Segment, segment_path};
 use super::survey::MovePlan;
-use crate::disk::{FileId, is_unreadable};
+use crate::disk::{FileId, is_lost};
 use crate::planted::PlantedBug;
 
 /// Pieces are gathered up to this size before a file is written on.
@@ -217,12 +217,16 @@ impl Mover {
         let Some(step) = self.steps.pop_front() else { return Ok(()) };
         let output = match (result, &step) {
             (Ok(output), _) => output,
-            (Err(error), Step::Read(..)) if is_unreadable(&error) => {
+            (Err(error), Step::Read(..)) if is_lost(&error) => {
                 self.leave_out(lane, "a durable batch cannot be read");
                 return Ok(());
             }
-            (Err(error), Step::Load(_)) if is_unreadable(&error) => {
+            (Err(error), Step::Load(_)) if is_lost(&error) => {
                 self.cannot_seal(lane);
+                return Ok(());
+            }
+            (Err(error), Step::OpenSegment) if is_lost(&error) => {
+                self.cannot_open(lane);
                 return Ok(());
             }
             (Err(_), Step::SyncSegment)
@@ -410,17 +414,13 @@ impl Mover {
         }
     }
 
-    /// Goes on without a piece that cannot be had. Its partition is quarantined, in this checkpoint as well.
+    /// Goes on without a piece that cannot be had.
     fn skip(&mut self, lane: &mut Lane, piece: Block, reason: &'static str) {
         let Some(current) = &mut self.current else { return };
         current.next = piece.last.plus(1);
-        // What was deleted meanwhile needs nothing.
-        if let Ok(partition) = lane.fold.partition_mut(current.work.key)
-            && partition.instance == current.work.instance
-            && piece.last >= partition.durable_start
-        {
-            partition.quarantine(current.work.key, reason);
-            self.left_out.push((current.work.key, reason));
+        let work = current.work;
+        if lane.fold.partition(work.key).is_ok_and(|partition| piece.last >= partition.durable_start) {
+            self.quarantine(lane, &work, reason);
         }
     }
 
@@ -468,14 +468,31 @@ impl Mover {
     fn cannot_seal(&mut self, lane: &mut Lane) {
         const REASON: &str = "the index of a segment has rotted or cannot be read";
         let Some(current) = &mut self.current else { return };
-        let key = current.work.key;
         if let Some(writer) = &mut current.writer {
             writer.sealing = false;
             writer.segment.open = false;
         }
-        if let Ok(partition) = lane.fold.partition_mut(key) {
-            partition.quarantine(key, REASON);
-            self.left_out.push((key, REASON));
+        let work = current.work;
+        self.quarantine(lane, &work, REASON);
+    }
+
+    /// The segment that was to be appended to is gone: its partition cannot be read, and what is to be moved goes into a new one.
+    fn cannot_open(&mut self, lane: &mut Lane) {
+        let Some(current) = &mut self.current else { return };
+        if let Some(writer) = current.writer.take() {
+            close_for_good(lane, &current.work, writer.segment.file.number);
+        }
+        let work = current.work;
+        self.quarantine(lane, &work, "the file of a segment is gone or cannot be opened");
+    }
+
+    /// In this checkpoint as well. What was deleted meanwhile needs nothing, nor does what was made anew under its name.
+    fn quarantine(&mut self, lane: &mut Lane, work: &Work, reason: &'static str) {
+        if let Ok(partition) = lane.fold.partition_mut(work.key)
+            && partition.instance == work.instance
+        {
+            partition.quarantine(work.key, reason);
+            self.left_out.push((work.key, reason));
         }
     }
 

@@ -342,6 +342,7 @@ fn open_basis(
         for (pack, index) in other.packs {
             if index.is_none() {
                 needed_packs.insert(pack.reference.id);
+                disk.close(pack.file);
                 continue;
             }
             match needed_packs.insert(pack.reference.id) {

@@ -33,6 +33,8 @@ struct Failing {
     disk: Arc<MemoryDisk>,
     paths: Mutex<BTreeMap<FileId, String>>,
     unreadable: Mutex<Vec<String>>,
+    /// Files that somebody took away: the handles of packs and segments are lent, and cannot be had again.
+    gone: Mutex<Vec<String>>,
     changes: AtomicU32,
     reads: AtomicU32,
 }
@@ -43,6 +45,7 @@ impl Failing {
             disk: disk.clone(),
             paths: Mutex::default(),
             unreadable: Mutex::new(unreadable.iter().map(ToString::to_string).collect()),
+            gone: Mutex::default(),
             changes: AtomicU32::new(0),
             reads: AtomicU32::new(0),
         })
@@ -52,6 +55,18 @@ impl Failing {
         let file = file?;
         self.paths.lock().unwrap().insert(file, path.to_string());
         Ok(file)
+    }
+
+    fn is_there(&self, path: &str) -> io::Result<()> {
+        if self.gone.lock().unwrap().iter().any(|gone| gone == path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(())
+    }
+
+    /// How many files are open.
+    fn open_files(&self) -> usize {
+        self.paths.lock().unwrap().len()
     }
 
     fn change(&self) {
@@ -72,9 +87,11 @@ impl Disk for Failing {
         self.known(path, self.disk.create(path))
     }
     fn open(&self, path: &str) -> io::Result<FileId> {
+        self.is_there(path)?;
         self.known(path, self.disk.open(path))
     }
     fn close(&self, file: FileId) {
+        self.paths.lock().unwrap().remove(&file);
         self.disk.close(file);
     }
     fn len(&self, file: FileId) -> io::Result<u64> {
@@ -84,6 +101,7 @@ impl Disk for Failing {
         self.reads.fetch_add(1, Ordering::Relaxed);
         let paths = self.paths.lock().unwrap();
         let path = paths.get(&file);
+        path.map_or(Ok(()), |path| self.is_there(path))?;
         if path.is_some_and(|path| self.unreadable.lock().unwrap().contains(path)) {
             return Err(io::Error::from_raw_os_error(EIO));
         }
@@ -325,6 +343,62 @@ fn a_pack_whose_index_cannot_be_read_is_not_thrown_away() {
         drop(life);
         disk.restart(cut);
         life = Life { manual: ManualEngine::open(disk.clone(), options()).unwrap() };
+    }
+}
+
+/// The handle of the pack that the other checkpoint needs was kept open for ever.
+#[test]
+fn a_pack_whose_index_cannot_be_read_holds_no_handle_unless_it_is_needed() {
+    let disk = three_packs();
+    let open_files = |unreadable: &[&str]| {
+        let failing = Failing::new(&disk.copy().into(), unreadable);
+        let manual = ManualEngine::open(failing.clone(), options()).unwrap();
+        assert_eq!(manual.engine().recovery_summary().fell_back, !unreadable.is_empty());
+        failing.open_files()
+    };
+    let newest = files_in(&disk, "packs/").pop().unwrap();
+    assert_eq!(open_files(&[]), open_files(&[&newest]) + 1, "the newest pack is not read from");
+}
+
+/// Every checkpoint was given up, and the log grew for ever.
+#[test]
+fn a_file_that_somebody_took_away_ends_its_partition_and_no_checkpoint() {
+    for (dir, segment_min_bytes) in [("packs/", 1 << 20), ("segments/", 0)] {
+        for life_between in [false, true] {
+            let disk = Arc::new(MemoryDisk::new(5));
+            let mut failing = Failing::new(&disk, &[]);
+            let options = LocalOptions { tail_cache_bytes: 0, segment_min_bytes, ..options() };
+            let mut manual = ManualEngine::open(failing.clone(), options.clone()).unwrap();
+            let (first, second) = (partition(1, 0), partition(1, 1));
+            manual.engine().create(first.topic, 2, LeaderEpoch(0)).unwrap();
+            manual.engine().open(ShardId(1), ShardEpoch(1), &[first, second]).unwrap();
+            let mut life = Life { manual };
+            life.append(0, 0);
+            life.checkpoint();
+            if life_between {
+                life.manual.engine().close().unwrap();
+                drop(life);
+                failing = Failing::new(&disk, &[]);
+                manual = ManualEngine::open(failing.clone(), options.clone()).unwrap();
+                manual.engine().open(ShardId(1), ShardEpoch(1), &[first, second]).unwrap();
+                life = Life { manual };
+            }
+            let all = files_in(&disk, dir);
+            let [file] = &all[..] else { panic!("{all:?}") };
+            failing.gone.lock().unwrap().push(file.clone());
+            let before = life.manual.engine().stats().checkpoints;
+            for round in 0..12 {
+                life.append(1, round);
+                if round == 0 {
+                    life.append(0, 1);
+                }
+                life.checkpoint();
+                assert_eq!(life.manual.engine().stats().checkpoints, before + 1 + round as u64, "{dir} {life_between}");
+            }
+            let engine = life.manual.engine();
+            assert!(matches!(read(&engine, first), Err(EngineError::Quarantined { .. })), "{dir} {life_between}");
+            assert_eq!(read(&engine, second), Ok(12), "{dir} {life_between}");
+        }
     }
 }
 
