@@ -331,7 +331,8 @@ impl Mover {
         let newest_ms = partition.index.newest_timestamp_ms();
         if let Some(last) = last.filter(|s| s.open) {
             let (limit_bytes, limit_ms) = lane.segment_limit(Some(current.work.key.topic));
-            let old = newest_ms.saturating_sub(last.first_timestamp_ms) > limit_ms;
+            // What has no time has no age.
+            let old = last.first_timestamp_ms >= 0 && newest_ms.saturating_sub(last.first_timestamp_ms) > limit_ms;
             if last.file.known().is_none() {
                 self.steps.push_back(Step::OpenSegment);
             }

@@ -85,7 +85,7 @@ pub(crate) struct Segment {
     pub bytes: u64,
     /// Data records.
     pub records: u64,
-    /// Greatest timestamp of its first block.
+    /// Greatest timestamp of the first of its blocks that has one; negative if none has.
     pub first_timestamp_ms: i64,
     pub max_timestamp_ms: i64,
     /// So much of the file is durable; the last trailer ends here.
@@ -145,9 +145,11 @@ impl Segment {
     pub(super) fn add(&mut self, blocks: &[Block]) {
         if let (0, Some(first)) = (self.bytes, blocks.first()) {
             self.base = first.base;
-            self.first_timestamp_ms = first.max_timestamp_ms;
         }
         for block in blocks {
+            if self.first_timestamp_ms < 0 {
+                self.first_timestamp_ms = block.max_timestamp_ms;
+            }
             self.end = block.last.plus(1);
             self.bytes += u64::from(block.len);
             self.records += u64::from(block.records);

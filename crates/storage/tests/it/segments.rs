@@ -336,6 +336,24 @@ fn segments_end_at_their_topics_size_and_age() {
     }
 }
 
+/// A batch without a timestamp counted as one of 1969, and every checkpoint sealed the segment that began with it.
+#[test]
+fn a_segment_that_begins_with_batches_without_timestamps_is_as_old_as_its_first_timestamp() {
+    for (times, expected) in [([-1; 5], 1), ([-1, 9_000, 9_500, -1, 10_000], 1), ([-1, 9_000, 11_000, -1, 11_000], 2)] {
+        let disk = Arc::new(MemoryDisk::new(5));
+        let manual = begin(&disk);
+        manual.engine().limit_segments(keys()[0].topic, Some(SegmentLimit { bytes: u64::MAX, ms: 1000 }));
+        for (base, max_timestamp_ms) in (0..).zip(times) {
+            let batch = TestBatch { payload: 1300, max_timestamp_ms, ..TestBatch::at(base) };
+            manual.engine().append(ShardId(1), ShardEpoch(1), vec![single(partition(1, 0), batch)]).unwrap();
+            checkpoint(&manual);
+        }
+        assert_eq!(segments(&disk).len(), expected, "{times:?}");
+        drop(manual);
+        assert_eq!(count(&again(&disk, Cut::Kill), 0), Ok(5), "{times:?}");
+    }
+}
+
 #[test]
 fn however_often_a_broker_is_killed_its_packs_stay_few() {
     let disk = Arc::new(MemoryDisk::new(6));
