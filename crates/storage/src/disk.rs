@@ -36,6 +36,16 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// As the file system says.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
+    /// Length of a file that need not be open, bytes.
+    ///
+    /// # Errors
+    /// `NotFound`, or as the file system says.
+    fn length(&self, path: &str) -> io::Result<u64> {
+        let file = self.open(path)?;
+        let length = self.len(file);
+        self.close(file);
+        length
+    }
     /// Makes a new, empty file, open for reading and writing.
     ///
     /// # Errors
@@ -332,6 +342,10 @@ impl Disk for RealDisk {
         }
         names.sort();
         Ok(names)
+    }
+
+    fn length(&self, path: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.root.join(path))?.len())
     }
 
     fn create(&self, path: &str) -> io::Result<FileId> {

@@ -1,8 +1,8 @@
 //! What a start finds in the directories, and which checkpoints it may begin with.
 //!
 //! A checkpoint is readable if one of its two files is, and all before it that it is a change to. A candidate comes with its packs
-//! indexed and its segments looked for by name; no segment is opened. Deliberately not here: choosing one, and the log behind it
-//! (`recovery.rs`).
+//! indexed and its segments compared with the lengths of the files that are there; no segment is opened. Deliberately not here:
+//! choosing one, and the log behind it (`recovery.rs`).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,7 +30,8 @@ pub(super) struct Directory {
     /// What a crash left half written.
     pub half_written: Vec<String>,
     packs: BTreeSet<u64>,
-    segments: BTreeSet<u64>,
+    /// With their lengths.
+    segments: BTreeMap<u64, u64>,
 }
 
 impl Directory {
@@ -43,7 +44,7 @@ impl Directory {
             checkpoints,
             half_written: half_written.map(|name| format!("{CHECKPOINT_DIR}/{name}")).collect(),
             packs: list(disk, PACK_DIR)?.iter().filter_map(|name| pack_of(name)).collect(),
-            segments: list(disk, SEGMENT_DIR)?.iter().filter_map(|name| segment_of(name)).collect(),
+            segments: segment_lengths(disk)?,
         })
     }
 
@@ -60,7 +61,7 @@ impl Directory {
     }
 
     pub(super) fn last_segment(&self) -> u64 {
-        self.segments.last().copied().unwrap_or(0)
+        self.segments.last_key_value().map_or(0, |(number, _)| *number)
     }
 
     /// Removals of what no checkpoint that may be chosen needs: damaged ones, and what a life left behind that ended too early.
@@ -74,7 +75,7 @@ impl Directory {
         let old = self.checkpoints.iter().filter(|(number, _)| !kept(number));
         let old = old.map(|(number, copy)| checkpoint_path(*number, *copy));
         let packs = self.packs.difference(packs).map(|id| pack_path(*id));
-        let segments = self.segments.difference(segments).map(|number| segment_path(*number));
+        let segments = self.segments.keys().filter(|number| !segments.contains(number)).map(|n| segment_path(*n));
         old.chain(packs).chain(segments).map(DiskOp::Remove).collect()
     }
 }
@@ -85,8 +86,8 @@ pub(super) struct Candidate {
     pub fold: Fold,
     pub packs: Vec<(PackFile, Option<Vec<PackEntry>>)>,
     pub chain: Chain,
-    /// Segments that are not there.
-    pub missing: Vec<(PartitionKey, u64)>,
+    /// Segments that are not there, or are shorter than they were, in words.
+    pub missing: Vec<(PartitionKey, String)>,
 }
 
 impl Candidate {
@@ -100,17 +101,41 @@ impl Candidate {
     }
 }
 
-/// The two newest that are readable, newest first.
-pub(super) fn read(disk: &dyn Disk, found: &Directory) -> Result<Vec<Candidate>, OpenError> {
-    let mut checkpoints = Checkpoints { disk, read: BTreeMap::new() };
-    let mut candidates = Vec::new();
+/// What reading the checkpoints gave.
+pub(super) struct Readable {
+    /// The two newest, newest first; a third if something that one of them refers to is not there.
+    pub candidates: Vec<Candidate>,
+    /// Those of which no file could be read.
+    pub lost: Vec<u64>,
+    /// One file could not be read of something that the other file still tells.
+    pub single: bool,
+}
+
+pub(super) fn read(disk: &dyn Disk, found: &Directory) -> Result<Readable, OpenError> {
+    let mut checkpoints = Checkpoints { disk, read: BTreeMap::new(), single: false };
+    let mut candidates: Vec<Candidate> = Vec::new();
     for number in found.numbers.iter().rev() {
         candidates.extend(checkpoints.candidate(*number, found)?);
-        if candidates.len() == 2 {
+        let enough = if candidates.iter().all(|c| c.defects() == 0) { 2 } else { 3 };
+        if candidates.len() >= enough {
             break;
         }
     }
-    Ok(candidates)
+    let lost = checkpoints.read.iter().filter(|(_, read)| read.is_none()).map(|(number, _)| *number).collect();
+    Ok(Readable { candidates, lost, single: checkpoints.single })
+}
+
+fn segment_lengths(disk: &dyn Disk) -> Result<BTreeMap<u64, u64>, OpenError> {
+    let mut lengths = BTreeMap::new();
+    for number in list(disk, SEGMENT_DIR)?.iter().filter_map(|name| segment_of(name)) {
+        let length = match disk.length(&segment_path(number)) {
+            // Whatever it holds cannot be had.
+            Err(error) if is_lost(&error) => 0,
+            length => length.map_err(io_error("asking how long a segment is"))?,
+        };
+        lengths.insert(number, length);
+    }
+    Ok(lengths)
 }
 
 /// Checkpoint files, each read once.
@@ -118,6 +143,7 @@ struct Checkpoints<'a> {
     disk: &'a dyn Disk,
     /// `None` if damaged.
     read: BTreeMap<u64, Option<(Head, Bytes)>>,
+    single: bool,
 }
 
 impl Checkpoints<'_> {
@@ -172,6 +198,7 @@ impl Checkpoints<'_> {
         for copy in 0..COPIES.len() {
             readable = self.read_file(number, copy)?;
             if readable.is_some() {
+                self.single |= copy > 0;
                 break;
             }
         }
@@ -206,16 +233,23 @@ impl Checkpoints<'_> {
     }
 }
 
-/// Forgets segments that lie wholly below their log's start, and finds those that are not there.
-fn drop_segments(fold: &mut Fold, there: &BTreeSet<u64>) -> Vec<(PartitionKey, u64)> {
+/// Forgets segments that lie wholly below their log's start, and finds those that are not there, or not as long as they were.
+fn drop_segments(fold: &mut Fold, there: &BTreeMap<u64, u64>) -> Vec<(PartitionKey, String)> {
     let mut missing = Vec::new();
     let mut dropped = super::index::Dropped::default();
     for (key, partition) in fold.partitions_mut() {
         partition.index.cut_below(partition.durable_start, &mut dropped);
-        let gone = partition.index.segments.iter().map(|s| s.file.number).filter(|number| !there.contains(number));
-        for number in gone {
-            tracing::error!(partition = %key, path = segment_path(number), "a segment is missing");
-            missing.push((key, number));
+        for segment in &partition.index.segments {
+            let path = segment_path(segment.file.number);
+            let reason = match there.get(&segment.file.number) {
+                None => format!("the file {path} is missing"),
+                Some(length) if *length < segment.len => {
+                    format!("the file {path} has {length} bytes, and had {}", segment.len)
+                }
+                Some(_) => continue,
+            };
+            tracing::error!(partition = %key, reason, "a segment is not what it was");
+            missing.push((key, reason));
         }
     }
     missing

@@ -429,15 +429,15 @@ impl Lane {
     /// Retires what no retained checkpoint needs: log files wholly below the older one, packs and segments that neither refers to.
     pub(super) fn give_free(&mut self) {
         let newest = planted(&self.options, PlantedBug::LogFreedByNewestCheckpoint);
-        let floor = match (self.retained.first(), self.retained.last()) {
-            (_, Some(last)) if newest => last.position.generation,
-            (Some(first), Some(_)) if self.retained.len() == 2 => first.position.generation,
+        let floor = match &self.retained[..] {
+            [.., last] if newest => last.position.generation,
+            [one, other] => one.position.min(other.position).generation,
             _ => 0,
         };
         let kept = self.files.split_off(&floor);
         self.retiring.extend(std::mem::replace(&mut self.files, kept).into_values());
-        if let [first, _] = &self.retained[..] {
-            self.stored.release(first.number);
+        if let [one, other] = &self.retained[..] {
+            self.stored.release(one.number.min(other.number));
         }
     }
 

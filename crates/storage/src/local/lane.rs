@@ -232,7 +232,7 @@ pub(super) struct Lane {
     /// Limits that topics have of their own.
     pub segment_limits: BTreeMap<TopicId, SegmentLimit>,
     pub tail: TailCache,
-    /// The last two verified checkpoints, older first.
+    /// The last two verified checkpoints, the one last that is to be kept longest: the newer, or after a start the one it chose.
     pub retained: Vec<Retained>,
     pub wish: CheckpointWish,
     pub log_bytes_since_checkpoint: u64,

@@ -96,6 +96,19 @@ pub enum OpenError {
         "the data directory is not empty, but none of its last two checkpoints is readable; restore `checkpoints/` from a backup"
     )]
     NoValidCheckpoint,
+    /// Neither file of a checkpoint can be read that is the newest or that newer ones are changes to, and the log no longer holds
+    /// everything since the one before it. To go on from there would give up acknowledged data, and the files that hold it.
+    #[error(
+        "checkpoint {newest} cannot be used: both files of a checkpoint are damaged or missing ({lost}, and the same with .copy), and the log does not hold everything since checkpoint {older}, the newest that can be read. Nothing was changed. Get one of these files back, from the disk or from a backup: what a checkpoint file holds never changes, so one of any age will do"
+    )]
+    CheckpointLost {
+        /// The newest checkpoint.
+        newest: u64,
+        /// The paths of those that are lost.
+        lost: String,
+        /// The newest that can be read.
+        older: u64,
+    },
     /// The file system refused; trying again may help.
     #[error("{doing}: {error}")]
     Io {

@@ -15,7 +15,7 @@ use pagemark_wire::types::PartitionKey;
 
 use super::OpenError;
 use super::block_cache::BlockCache;
-use super::candidates::{self, Candidate, Directory};
+use super::candidates::{self, Candidate, Directory, Readable};
 use super::checkpoint::{self, CHECKPOINT_DIR, COPIES, Head, Retained, State, checkpoint_path};
 use super::checkpointer::{Chain, Checkpointer};
 use super::files::{Files, Stored};
@@ -30,7 +30,7 @@ use super::pack::PACK_DIR;
 use super::recycler::Background;
 use super::replay::{Replay, ReplayError};
 use super::scan::FoundFile;
-use super::segment::{SEGMENT_DIR, SegmentFile, segment_path};
+use super::segment::{SEGMENT_DIR, SegmentFile};
 use super::tail_cache::TailCache;
 use crate::disk::{Disk, FileId, is_unreadable};
 use crate::planted::PlantedBug;
@@ -75,15 +75,59 @@ pub(super) fn open(disk: &dyn Disk, options: &Arc<LocalOptions>) -> Result<Recov
         initialise(disk, options, &found)?;
         found = Directory::look(disk)?;
     }
-    let candidates = candidates::read(disk, &found)?;
+    let Readable { candidates, lost, single } = candidates::read(disk, &found)?;
     if candidates.is_empty() {
         return Err(OpenError::NoValidCheckpoint);
     }
-    // The newest whose packs can all be indexed and whose segments are there, else the newest of those that miss least.
-    let chosen = (0..candidates.len()).min_by_key(|at| candidates[*at].defects()).unwrap_or(0);
     let incarnations = candidates.iter().map(|c| c.head.incarnation).collect();
-    let files = find_log_files(disk, incarnations)?;
-    assemble(disk, options, candidates, chosen, &found, files)
+    let log = find_log_files(disk, incarnations)?;
+    let candidates = choose(disk, options, candidates, &lost, found.last_number(), &log)?;
+    assemble(disk, options, candidates, single, &found, log)
+}
+
+/// Puts the candidate that recovery begins with in front: the newest of those that miss least, in the log and of files. Another
+/// one stays in reserve.
+fn choose(
+    disk: &dyn Disk,
+    options: &LocalOptions,
+    candidates: Vec<Candidate>,
+    lost: &[u64],
+    newest: u64,
+    log: &LogDir,
+) -> Result<Vec<Candidate>, OpenError> {
+    if candidates[0].head.number == newest && candidates.iter().all(|c| c.defects() == 0) {
+        return Ok(candidates);
+    }
+    // Of older checkpoints the log that follows may have been given free, in part.
+    let mut ranked = Vec::new();
+    for candidate in candidates {
+        let (head, mut fold) = (&candidate.head, candidate.fold.clone());
+        candidates::place_blocks(&mut fold, &candidate.packs);
+        let mut trial = Replay::new(disk, options, &log.used, fold, head.position, head.next_lsn);
+        trial.run().map_err(replay_error)?;
+        let damage = trial.damaged_records + u64::from(trial.metadata_damaged);
+        ranked.push(((damage, candidate.defects()), candidate));
+    }
+    let newest_is_read = ranked.iter().any(|(_, c)| c.head.number == newest);
+    ranked.sort_by_key(|(misses, _)| *misses);
+    for (_, unused) in ranked.drain(ranked.len().min(2)..) {
+        unused.packs.iter().for_each(|(pack, _)| disk.close(pack.file));
+    }
+    let ((damage, _), basis) = &ranked[0];
+    if *damage > 0 && !newest_is_read {
+        let older = basis.head.number;
+        let lost = lost.iter().filter(|number| **number > older);
+        let lost = lost.map(|number| checkpoint_path(*number, 0)).collect::<Vec<_>>().join(", ");
+        return Err(OpenError::CheckpointLost { newest, lost, older });
+    }
+    Ok(ranked.into_iter().map(|(_, candidate)| candidate).collect())
+}
+
+fn replay_error(error: ReplayError) -> OpenError {
+    match error {
+        ReplayError::Io(error) => OpenError::Io { doing: "reading the log", error },
+        ReplayError::UnknownRecord(kind) => OpenError::UnknownRecord { kind },
+    }
 }
 
 /// The files in one of our directories, none if it is not there.
@@ -234,14 +278,14 @@ fn assemble(
     disk: &dyn Disk,
     options: &Arc<LocalOptions>,
     candidates: Vec<Candidate>,
-    chosen: usize,
+    single: bool,
     found: &Directory,
     mut log: LogDir,
 ) -> Result<Recovered, OpenError> {
     let mut summary = RecoverySummary::default();
     let retained: Vec<Retained> = candidates.iter().rev().map(Candidate::retained).collect();
-    summary.fell_back = candidates[chosen].head.number != found.last_number();
-    let (basis, stored) = open_basis(disk, options, candidates, chosen, found);
+    let (basis, stored) = open_basis(disk, options, candidates, found);
+    summary.fell_back = basis.head.number != found.last_number();
     let Basis { head, mut fold, chain, known_bad } = basis;
     if summary.fell_back {
         // What was appended since may belong to the checkpoint that was passed over.
@@ -249,10 +293,7 @@ fn assemble(
         segments.for_each(|segment| segment.open = false);
     }
     let mut replay = Replay::new(disk, options, &log.used, fold, head.position, head.next_lsn);
-    replay.run().map_err(|error| match error {
-        ReplayError::Io(error) => OpenError::Io { doing: "reading the log", error },
-        ReplayError::UnknownRecord(kind) => OpenError::UnknownRecord { kind },
-    })?;
+    replay.run().map_err(replay_error)?;
     prepare(disk, found)?;
     log.blank_synced = log.blank.iter().all(|(_, file, _)| disk.sync_data(*file).is_ok());
     let later_file = log.used.range(head.next_generation..).next().is_some();
@@ -275,12 +316,15 @@ fn assemble(
         fold.meta.skip_ids();
     }
     // Changes go on only from a state that is exactly what the chain says.
-    let exact = summary.clean && summary.quarantined.len() == known_bad;
+    let exact = summary.clean && summary.quarantined.len() == known_bad && !single;
     let checkpointer = Checkpointer::new(if exact { chain } else { Chain::default() });
     let mut lane = build_lane(options, fold, (at, next_lsn, head.next_generation), log, retained, stored);
     reuse_retired(&mut lane);
     if !summary.clean {
         lane.begin_epochs();
+    }
+    // What only one file tells is soon told by two again.
+    if !summary.clean || single {
         lane.wish = CheckpointWish::Wanted;
     }
     let mut flusher = Flusher::default();
@@ -305,24 +349,24 @@ struct StoredAtStart {
     needed_segments: BTreeSet<u64>,
 }
 
-/// The checkpoint that recovery begins with, its data in place, and the files of all candidates, each opened once.
+/// The checkpoint that recovery begins with, which is the first candidate, its data in place, and the files of all, each opened once.
 fn open_basis(
     disk: &dyn Disk,
     options: &LocalOptions,
-    mut candidates: Vec<Candidate>,
-    chosen: usize,
+    candidates: Vec<Candidate>,
     found: &Directory,
 ) -> (Basis, StoredAtStart) {
     let next_pack = candidates.iter().map(|c| c.head.next_pack).max().unwrap_or(1).max(found.last_pack() + 1);
     let next_segment = candidates.iter().map(|c| c.head.next_segment).max().unwrap_or(1).max(found.last_segment() + 1);
     let mut files = Files::new(found.last_number() + 1);
     let (mut needed_packs, mut needed_segments) = (BTreeSet::new(), BTreeSet::new());
-    let basis = candidates.remove(chosen);
-    let Candidate { head, mut fold, packs, chain, missing, .. } = basis;
+    let mut candidates = candidates.into_iter();
+    let basis = candidates.next().expect("no candidate is an error before this");
+    let Candidate { head, mut fold, packs, chain, missing } = basis;
     let known_bad = fold.partitions().filter(|(_, p)| p.quarantined.is_some()).count();
-    for (key, number) in missing {
+    for (key, reason) in missing {
         if let Ok(partition) = fold.partition_mut(key) {
-            partition.quarantine(key, &format!("the file {} is missing", segment_path(number)));
+            partition.quarantine(key, &reason);
         }
     }
     let live = candidates::place_blocks(&mut fold, &packs);

@@ -8,7 +8,7 @@ use pagemark_storage::disk::Disk;
 use pagemark_storage::engine::{
     Engine, EngineError, Locate, LogStore, MetaStore, SegmentLimit, ShardEpoch, ShardId, Write,
 };
-use pagemark_storage::local::{LocalOptions, ManualEngine};
+use pagemark_storage::local::{LocalOptions, ManualEngine, OpenError};
 use pagemark_storage::memory::MemoryEngine;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey};
 
@@ -287,6 +287,136 @@ fn a_chain_of_checkpoints_bears_one_rotten_file_of_each() {
     assert!(!manual.engine().recovery_summary().fell_back);
     assert_eq!((count(&manual, 0), count(&manual, 1)), (Ok(3), Ok(3)));
     assert_eq!(manual.engine().scan(""), facts);
+}
+
+/// Long chains.
+fn chained() -> LocalOptions {
+    LocalOptions { whole_checkpoint_every: 16, ..options() }
+}
+
+/// A disk with an engine that was closed, and the numbers of the chain of seven checkpoints that it left.
+fn closed_with_a_chain() -> (Arc<MemoryDisk>, Vec<String>) {
+    let disk = Arc::new(MemoryDisk::new(4));
+    let manual = ManualEngine::open(disk.clone(), chained()).unwrap();
+    manual.engine().create(keys()[0].topic, 3, LeaderEpoch(0)).unwrap();
+    manual.engine().open(ShardId(1), ShardEpoch(1), &keys()).unwrap();
+    // So that a change is small beside all there is.
+    let facts = (0..9).map(|i| Write::Put(format!("{i}"), Bytes::from(vec![b'f'; 900])));
+    manual.engine().txn(&[], facts.collect()).unwrap();
+    for round in 0..30 {
+        let p = round % 3;
+        // Enough for a log file of its own.
+        append(&manual, p, end(&manual, p), 14_000);
+        checkpoint(&manual);
+        if round > 7 && disk.list("checkpoints").unwrap().len() == 12 {
+            break;
+        }
+    }
+    manual.engine().close().unwrap();
+    drop(manual);
+    disk.restart(Cut::Power);
+    let names = disk.list("checkpoints").unwrap().into_iter();
+    let numbers: Vec<String> = names.filter_map(|name| name.strip_suffix(".ckpt").map(str::to_owned)).collect();
+    assert_eq!(numbers.len(), 7);
+    (disk, numbers)
+}
+
+fn end(manual: &ManualEngine, p: i32) -> i64 {
+    manual.engine().extent(partition(1, p)).unwrap().log_end.0
+}
+
+/// Whether every batch that was acknowledged can be read.
+fn is_whole(manual: &ManualEngine) -> bool {
+    let end = |p| end(manual, p) as usize;
+    (0..3).all(|p| count(manual, p) == Ok(end(p))) && (0..3).map(end).sum::<usize>() >= 8
+}
+
+fn rot(disk: &MemoryDisk, checkpoint: &str) {
+    ["ckpt", "copy"].iter().for_each(|ending| disk.flip(&format!("checkpoints/{checkpoint}.{ending}"), 40, 1));
+}
+
+/// The start went back to a checkpoint whose log was long given free, quarantined everything, and removed what the newer ones held.
+#[test]
+fn a_chain_with_a_lost_link_is_refused_by_name_unless_the_log_reaches_back_far_enough() {
+    let (disk, numbers) = closed_with_a_chain();
+    let [whole, .., last] = &numbers[..] else { panic!("{numbers:?}") };
+    let contents = || disk.files().into_iter().map(|(path, _)| disk.bytes(&path)).collect::<Vec<_>>();
+    for lost in &numbers[2..5] {
+        rot(&disk, lost);
+        let before = contents();
+        let refused = ManualEngine::open(disk.clone(), options()).map(|_| ()).unwrap_err();
+        let words = refused.to_string();
+        assert!(matches!(refused, OpenError::CheckpointLost { .. }), "{words}");
+        let number = |name: &String| name.trim_start_matches('0').to_owned();
+        for told in [&format!("checkpoints/{lost}.ckpt"), &number(last)] {
+            assert!(words.contains(told), "{told} in: {words}");
+        }
+        assert!(contents() == before, "nothing is touched");
+        // One file comes back, as from a backup.
+        disk.flip(&format!("checkpoints/{lost}.copy"), 40, 1);
+        let copy = Arc::new(disk.copy());
+        let manual = again(&copy, Cut::Kill);
+        assert!(!manual.engine().recovery_summary().fell_back);
+        assert!(is_whole(&manual));
+        disk.flip(&format!("checkpoints/{lost}.ckpt"), 40, 1);
+    }
+    // The log still has everything since the one before the last.
+    rot(&disk, last);
+    let manual = again(&disk, Cut::Kill);
+    let summary = manual.engine().recovery_summary().clone();
+    assert!(summary.fell_back && summary.quarantined.is_empty() && is_whole(&manual), "{summary:?}");
+    drop(manual);
+    // Without even the first of a chain there is nothing to begin with.
+    let (disk, _) = closed_with_a_chain();
+    rot(&disk, whole);
+    assert!(matches!(ManualEngine::open(disk, options()), Err(OpenError::NoValidCheckpoint)));
+}
+
+/// The next rotten sector would have cost the directory.
+#[test]
+fn what_only_one_file_of_a_checkpoint_tells_is_told_by_two_again_at_once() {
+    for damaged in [false, true] {
+        let (disk, numbers) = closed_with_a_chain();
+        if damaged {
+            disk.flip(&format!("checkpoints/{}.ckpt", numbers[1]), 40, 1);
+        }
+        let manual = ManualEngine::open(disk.clone(), chained()).unwrap();
+        assert!(manual.engine().recovery_summary().clean);
+        manual.run_background();
+        assert_eq!(manual.engine().stats().checkpoints, u64::from(damaged));
+        checkpoint(&manual);
+        let whole = manual.engine().stats().checkpoints - manual.engine().stats().incremental_checkpoints;
+        assert_eq!(whole > 0, damaged, "{:?}", manual.engine().stats());
+    }
+}
+
+/// Nobody noticed before somebody read there, and the newest checkpoint was taken although the one before needed none of it.
+#[test]
+fn a_segment_that_is_shorter_than_it_was_is_found_at_the_start() {
+    let disk = Arc::new(MemoryDisk::new(3));
+    let manual = begin(&disk);
+    for base in 0..3 {
+        (0..3).for_each(|p| append(&manual, p, base, 1300));
+        checkpoint(&manual);
+    }
+    let [first, ..] = &segments(&disk)[..] else { panic!("{:?}", segments(&disk)) };
+    let len = disk.bytes(first).len();
+    drop(manual);
+    let shortened = |by: usize| {
+        let disk = Arc::new(disk.copy());
+        disk.truncate(first, len - by);
+        let manual = again(&disk, Cut::Kill);
+        let summary = manual.engine().recovery_summary().clone();
+        (manual, summary)
+    };
+    // The log still has what the last checkpoint moved.
+    let (manual, summary) = shortened(1);
+    assert!(summary.fell_back && summary.quarantined.is_empty(), "{summary:?}");
+    assert!((0..3).all(|p| count(&manual, p) == Ok(3)));
+    let (manual, summary) = shortened(len - 100);
+    let [(key, reason)] = &summary.quarantined[..] else { panic!("{summary:?}") };
+    assert!(*key == partition(1, 0) && reason.contains(first) && reason.contains("100 bytes"), "{summary:?}");
+    assert!((1..3).all(|p| count(&manual, p) == Ok(3)));
 }
 
 /// It was noted as dead after it had come to life again, and its file then stayed until the next start.

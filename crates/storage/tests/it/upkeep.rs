@@ -277,6 +277,35 @@ fn with_the_two_newest_checkpoints_rotten_the_one_before_is_found() {
     assert_eq!(left, both([3, 6]), "the rotten ones are gone");
 }
 
+/// The next checkpoint took the place of the good one, and left the one that misses something as the only other.
+#[test]
+fn a_checkpoint_that_a_start_passed_over_goes_before_the_one_that_it_chose() {
+    let disk = three_packs();
+    let newest_pack = files_in(&disk, "packs/").pop().unwrap();
+    disk.flip(&newest_pack, disk.bytes(&newest_pack).len() - 5, 1);
+    let manual = ManualEngine::open(disk.clone(), options()).unwrap();
+    assert!(manual.engine().recovery_summary().fell_back);
+    manual.request_checkpoint();
+    let before = manual.engine().stats().checkpoints;
+    while manual.engine().stats().checkpoints == before {
+        assert!(manual.step_background());
+    }
+    // Also if all of them are still there at the next start.
+    let killed = Arc::new(disk.copy());
+    killed.restart(Cut::Kill);
+    assert_eq!(files_in(&killed, "checkpoints/").len(), 6);
+    assert!(!ManualEngine::open(killed.clone(), options()).unwrap().engine().recovery_summary().fell_back);
+    manual.run_background();
+    drop(manual);
+    assert_eq!(files_in(&disk, "checkpoints/"), both([3, 5]));
+    for disk in [disk, killed] {
+        disk.restart(Cut::Kill);
+        rot(&disk, 5);
+        let manual = ManualEngine::open(disk.clone(), options()).unwrap();
+        assert_eq!(read(&manual.engine(), partition(1, 0)).unwrap(), 3);
+    }
+}
+
 #[test]
 fn a_refused_start_changes_nothing() {
     let half_written = |disk: &MemoryDisk| disk.create("checkpoints/00000009.ckpt.tmp").unwrap();
