@@ -22,10 +22,17 @@ struct Arguments {
 enum Command {
     /// Run a broker until it is told to stop
     Serve(commands::serve::Serve),
+    /// Play the guide's story: consumers are killed, and no sale is lost or counted twice
+    Demo(pagemark_demo::DemoArgs),
+    /// A consumer of the demo
+    #[command(name = pagemark_demo::CONSUMER_COMMAND, hide = true)]
+    DemoConsumer(pagemark_demo::ConsumerArgs),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(serve) => commands::serve::run(serve),
+        Command::Demo(demo) => pagemark_demo::run(&demo),
+        Command::DemoConsumer(consumer) => pagemark_demo::run_consumer(consumer),
     }
 }
