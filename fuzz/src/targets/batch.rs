@@ -1,4 +1,4 @@
-//! Record batches: judged, walked, read and stamped.
+//! Record batches: judged, walked, read, recompressed and stamped.
 //!
 //! A changed byte breaks the checksum, which would keep everything behind it safe from this. So the bytes are judged as
 //! they are, and then with length and checksum made right. What a walk accepts must be readable to its end, and what it
@@ -6,7 +6,8 @@
 
 use bytes::Bytes;
 use pagemark_wire::records::{
-    BATCH_HEADER_LEN, BatchRules, Records, Stamp, check_shape, is_intact, split_batches, stamp, walk_counted,
+    BATCH_HEADER_LEN, BatchError, BatchHeader, BatchRules, Compression, Records, Stamp, Walked, check_shape, is_intact,
+    recompress, split_batches, stamp, walk_counted,
 };
 use pagemark_wire::types::{LeaderEpoch, Offset};
 
@@ -50,11 +51,22 @@ fn judge(batch: &Bytes) {
     assert!(decompressed_bytes <= MAX_DECOMPRESSED_BYTES + SLACK_BYTES, "{decompressed_bytes}");
     let Ok(walked) = walked else { return };
     assert_eq!(read.ok(), Some(header.record_count as usize), "what was walked can be read");
+    recompressed(&header, batch, &rules, &walked);
     let max_timestamp_ms = walked.max_timestamp_ms;
     let created = stamped(batch, Stamp::CreateTime { max_timestamp_ms });
     assert_eq!(greatest_timestamp(&created), Some(max_timestamp_ms), "whatever type of time the client said");
     let appended = stamped(batch, Stamp::LogAppendTime { now_ms: NOW_MS + 5 });
     assert_eq!(greatest_timestamp(&appended), Some(NOW_MS + 5));
+}
+
+/// With the codec that a topic may want it is as good as it was, or too large.
+fn recompressed(header: &BatchHeader, batch: &Bytes, rules: &BatchRules, walked: &Walked) {
+    for codec in [Compression::None, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        match recompress(header, batch, codec.into(), rules) {
+            Ok((header, stored)) => assert_eq!(walk_counted(&header, &stored, rules).0.as_ref(), Ok(walked)),
+            Err(error) => assert!(matches!(error, BatchError::RecompressedTooLarge { .. }), "{error}"),
+        }
+    }
 }
 
 /// What the owner of the partition makes of it.

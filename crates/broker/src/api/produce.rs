@@ -16,7 +16,8 @@ use pagemark_wire::messages::produce_response::{
 };
 use pagemark_wire::messages::{ProduceRequest, ProduceResponse};
 use pagemark_wire::records::{
-    BatchError, BatchHeader, DEFAULT_MAX_DECOMPRESSED_BYTES, Walked, check_shape, walk_counted,
+    BatchError, BatchHeader, BatchRules, DEFAULT_MAX_DECOMPRESSED_BYTES, Effort, Walked, check_shape, recompress,
+    walk_counted,
 };
 use pagemark_wire::types::{PartitionIndex, TopicId};
 
@@ -131,22 +132,43 @@ fn check(
     let mut rules = topic.config.rules(request.version, request.transactional, broker.host.now().wall);
     rules.max_decompressed_bytes = rules.max_decompressed_bytes.min(request.decompressed_left);
     let batch = records.ok_or(ProduceResult::Refused(BatchError::NotOneBatch))?;
-    let judge = || check_shape(Some(&batch), &rules).map(|header| (header, walk_counted(&header, &batch, &rules)));
-    let judged = if takes_long(&batch) { aside::in_place(judge) } else { judge() };
-    let (header, (walked, decompressed_bytes)) = judged.map_err(ProduceResult::Refused)?;
+    let stored_with = topic.config.stored_with();
+    let judge = || judge(batch.clone(), &rules, stored_with);
+    let judged = if takes_long(&batch, stored_with) { aside::in_place(judge) } else { judge() };
+    let Judged { header, batch, walked, decompressed_bytes } = judged.map_err(ProduceResult::Refused)?;
     request.decompressed_left = request.decompressed_left.saturating_sub(decompressed_bytes);
     broker.metrics.produced(batch.len(), header.record_count);
     let log_append_time = topic.config.log_append_time();
     Ok(Checked { partition: Arc::clone(partition), header, batch, walked, log_append_time })
 }
 
+/// A batch that may be appended if its records were found good, and as it is to be stored.
+struct Judged {
+    header: BatchHeader,
+    batch: Bytes,
+    walked: Result<Walked, BatchError>,
+    decompressed_bytes: u64,
+}
+
+fn judge(batch: Bytes, rules: &BatchRules, stored_with: Option<Effort>) -> Result<Judged, BatchError> {
+    let header = check_shape(Some(&batch), rules)?;
+    let (walked, decompressed_bytes) = walk_counted(&header, &batch, rules);
+    let (header, batch) = match stored_with {
+        Some(with) if walked.is_ok() && with.codec.number() != header.codec() => {
+            recompress(&header, &batch, with, rules)?
+        }
+        _ => (header, batch),
+    };
+    Ok(Judged { header, batch, walked, decompressed_bytes })
+}
+
 /// Whether judging the batch takes longer than to let everybody else on this worker go elsewhere first, which costs some tens of
 /// microseconds: that is what the checksum of these bytes takes, or decompressing those.
-fn takes_long(batch: &[u8]) -> bool {
+fn takes_long(batch: &[u8], stored_with: Option<Effort>) -> bool {
     const COMPRESSED_BYTES: usize = 8 * 1024;
     const PLAIN_BYTES: usize = 256 * 1024;
     let compressed = BatchHeader::parse(batch).is_ok_and(|header| header.codec() != 0);
-    batch.len() > if compressed { COMPRESSED_BYTES } else { PLAIN_BYTES }
+    batch.len() > if compressed || stored_with.is_some() { COMPRESSED_BYTES } else { PLAIN_BYTES }
 }
 
 /// The answer of one request while its partitions are being dealt with.

@@ -13,6 +13,9 @@ use super::value::KeySpec;
 
 /// Settings that may change while the broker runs. Kafka can change these too.
 const DYNAMIC: &[&str] = &[
+    "compression.gzip.level",
+    "compression.type",
+    "compression.zstd.level",
     "log.cleanup.policy",
     "log.message.timestamp.after.max.ms",
     "log.message.timestamp.before.max.ms",

@@ -26,7 +26,7 @@ pub use live::{is_dynamic, spec};
 pub use memory::quarter_of_memory_bytes;
 pub use names::{Known, environment_name, lookup, nearest};
 pub use sources::own_environment;
-pub(crate) use table::OFFSETS_PARTITIONS_LIMIT;
+pub(crate) use table::{COMPRESSION_TYPE, GZIP_LEVEL, OFFSETS_PARTITIONS_LIMIT, ZSTD_LEVEL};
 pub use table::{KEYS, MESSAGE_LIMIT_BYTES, Settings};
 pub use value::{Allowed, ConfigType, KeySpec, TimestampType};
 

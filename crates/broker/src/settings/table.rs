@@ -25,6 +25,14 @@ pub const MESSAGE_LIMIT_BYTES: i64 = 32 * 1024 * 1024 - 4096;
 /// The most partitions of `__consumer_offsets`: each is a shard of its own, with a number below those of ordinary partitions.
 pub(crate) const OFFSETS_PARTITIONS_LIMIT: i64 = 10_000;
 
+/// What `compression.type` may be.
+pub(crate) const COMPRESSION_TYPE: Allowed =
+    Allowed::OneOf(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]);
+/// What `compression.gzip.level` may be.
+pub(crate) const GZIP_LEVEL: Allowed = Allowed::WholeOr { other: -1, min: 1, max: 9, unit: "" };
+/// What `compression.zstd.level` may be.
+pub(crate) const ZSTD_LEVEL: Allowed = Allowed::Whole { min: -131_072, max: 22, unit: "" };
+
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $field:ident: $kind:ty = $name:literal, $default:literal, $allowed:expr;)+) => {
         /// All settings, checked. Fields are named like their keys, with underscores for dots.
@@ -116,6 +124,15 @@ settings! {
     /// The largest record batch, as sent, that is accepted.
     message_max_bytes: i64 = "message.max.bytes", "1048588",
         Allowed::Whole { min: 0, max: MESSAGE_LIMIT_BYTES, unit: "bytes" };
+
+    /// With which codec batches are stored; `producer` for the one they came with.
+    compression_type: String = "compression.type", "producer", COMPRESSION_TYPE;
+
+    /// How hard the broker tries when it compresses with gzip; -1 for the usual.
+    compression_gzip_level: i64 = "compression.gzip.level", "-1", GZIP_LEVEL;
+
+    /// How hard the broker tries when it compresses with zstd.
+    compression_zstd_level: i64 = "compression.zstd.level", "3", ZSTD_LEVEL;
 
     /// Whose time a record carries: the producer's or the broker's.
     log_message_timestamp_type: TimestampType = "log.message.timestamp.type", "CreateTime",

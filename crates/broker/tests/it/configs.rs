@@ -136,7 +136,7 @@ fn every_resource_changes_whole_or_not_at_all_and_stands_for_itself_p_28d() {
         (&[good, ("retention.msec", SET, Some("1"))], 40),
         (&[good, ("segment.ms", SET, Some("soon"))], 40),
         (&[good, ("segment.bytes", SET, Some("1000"))], 40),
-        (&[good, ("compression.type", SET, Some("zstd"))], 40),
+        (&[good, ("compression.type", SET, Some("none"))], 40),
         (&[good, ("remote.storage.enable", SET, Some("true"))], 40),
         (&[good, ("flush.ms", APPEND, Some("1"))], 40),
         (&[good, ("no.such", SUBTRACT, Some("1"))], 40),

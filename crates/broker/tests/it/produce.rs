@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use pagemark_wire::messages::*;
-use pagemark_wire::records::{BatchBuilder, BatchHeader, Records};
+use pagemark_wire::records::{BatchBuilder, BatchHeader, Record, Records};
 
 use crate::support::batches::*;
 use crate::support::client::*;
+use crate::support::configs::*;
 use crate::support::raw::{Raw, Reaction};
 use crate::support::{Rig, releasing, until};
 
@@ -187,4 +188,58 @@ fn many_producers_share_a_log_and_every_offset_is_given_once_invariants_3_and_5(
         }
     }
     assert_eq!(seen.len(), 320);
+}
+
+#[test]
+fn a_topic_stores_batches_with_its_own_codec_however_they_came_r_23() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("packed", 1, &[("compression.type", "zstd")]);
+    let sent = batch(&["one", "two"]);
+    let repeated = idempotent(7, 0, 0, 3);
+    for batch in [sent.clone(), compressed(&sent, 1), compressed(&sent, 3), compressed(&sent, 4), repeated.clone()] {
+        assert_eq!(client.produce("packed", 0, batch).error_code, 0);
+    }
+    let again = client.produce("packed", 0, repeated);
+    assert_eq!((again.error_code, again.base_offset), (0, 8), "a duplicate is known by what was sent");
+    let stored = client.read("packed", 0, 0);
+    assert!(headers(&stored).iter().all(|header| header.codec() == 4));
+    assert_eq!(headers(&stored).iter().map(|header| header.base_offset.0).collect::<Vec<_>>(), [0, 2, 4, 6, 8]);
+    let values: Vec<String> = split(&stored)
+        .iter()
+        .flat_map(|batch| {
+            let records = Records::open(batch, 1 << 20).expect("opens");
+            let value = |record: Record<'_>| String::from_utf8_lossy(record.value.expect("a value")).into_owned();
+            records.iter().map(|record| value(record.expect("a record"))).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(values[..8], ["one", "two"].repeat(4));
+    assert_eq!(values.len(), 11);
+}
+
+#[test]
+fn a_change_of_the_codec_counts_for_what_comes_after_it_and_producer_keeps_what_was_sent_r_23() {
+    let rig = Rig::with(&["compression.type=gzip"]);
+    let mut client = rig.client();
+    client.create("orders", 1, &[]);
+    let codecs =
+        |client: &mut Client| headers(&client.read("orders", 0, 0)).iter().map(|h| h.codec()).collect::<Vec<_>>();
+    let sent = compressed(&batch(&["one"]), 4);
+    assert_eq!(client.produced("orders", 0, sent.clone()), 0);
+    assert_eq!(client.alter_one(TOPIC, "orders", &[("compression.type", SET, Some("uncompressed"))]), 0);
+    assert_eq!(client.produced("orders", 0, sent.clone()), 1);
+    assert_eq!(client.alter_one(TOPIC, "orders", &[("compression.type", SET, Some("producer"))]), 0);
+    assert_eq!(client.produced("orders", 0, sent), 2);
+    assert_eq!(codecs(&mut client), [1, 0, 4]);
+}
+
+#[test]
+fn a_batch_that_grows_too_large_by_its_topics_codec_is_refused_and_nothing_is_stored_r_12_r_23() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("plain", 1, &[("compression.type", "uncompressed"), ("max.message.bytes", "20000")]);
+    let answer = client.produce("plain", 0, compressed(&batch_of_bytes(50_000), 4));
+    assert_eq!(answer.error_code, 10);
+    assert!(answer.error_message.is_some_and(|why| why.contains("compression.type")));
+    assert_eq!(client.end("plain", 0), 0);
 }

@@ -35,7 +35,7 @@ fn each_topic_of_a_creation_has_its_own_result_p_28_rows_77_and_78() {
         (no_copies, 38),
         (new_topic("unknown-config", 1, &[("retention.msec", "1")]), 40),
         (new_topic("bad-value", 1, &[("retention.ms", "soon")]), 40),
-        (new_topic("recompressed", 1, &[("compression.type", "zstd")]), 40),
+        (new_topic("recompressed", 1, &[("compression.type", "brotli")]), 40),
         (new_topic("tiered", 1, &[("remote.storage.enable", "true")]), 40),
         (new_topic("../x", 1, &[]), 17),
         (new_topic("", 1, &[]), 17),

@@ -1,6 +1,6 @@
 //! Builds a batch: what coordinators write, and what producers send.
 //!
-//! Deliberately not here: when to compress; a broker keeps what it was sent as it was sent, so only producers do.
+//! Deliberately not here: when to compress, which is the producer's affair, and compressing again (`recompress.rs`).
 
 use bytes::Bytes;
 
@@ -132,7 +132,7 @@ impl BatchBuilder {
         let records = &self.bytes[BATCH_HEADER_LEN..];
         let mut bytes = vec![0; BATCH_HEADER_LEN];
         bytes.reserve(records.len());
-        compress(compression, records, &mut bytes);
+        compress(compression.into(), records, &mut bytes).expect("writing into memory does not fail");
         self.seal(bytes, self.attributes | compression.number())
     }
 

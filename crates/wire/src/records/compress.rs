@@ -1,9 +1,9 @@
-//! Compresses the records of a batch, as producers may: gzip, snappy, lz4, zstd.
+//! Compresses the records of a batch, as producers may and topics may want: gzip, snappy, lz4, zstd.
 //!
 //! Each in the framing that Kafka's own clients write, so that every consumer can read it. Deliberately not here: reading,
-//! which is `codec.rs`, and levels; each codec has its usual one.
+//! which is `codec.rs`.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use super::codec::{XERIAL_HEADER_LEN, XERIAL_MAGIC};
 
@@ -36,7 +36,17 @@ impl Compression {
         }
     }
 
-    /// Kafka's name for it, as in `compression.type`.
+    /// The codec of this name in a topic's `compression.type`; none of them for `producer`.
+    #[must_use]
+    pub fn of_topic(name: &str) -> Option<Compression> {
+        use Compression::{Gzip, Lz4, None, Snappy, Zstd};
+        match name {
+            "uncompressed" => Some(None),
+            _ => [Gzip, Snappy, Lz4, Zstd].into_iter().find(|codec| codec.name() == name),
+        }
+    }
+
+    /// Kafka's name for it, as in a producer's `compression.type`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,42 +62,71 @@ impl Compression {
 /// Bytes of records in one block of snappy, as the Java client has it.
 const SNAPPY_BLOCK_BYTES: usize = 32 * 1024;
 
-/// Appends the compressed form of `records`.
-pub(super) fn compress(codec: Compression, records: &[u8], to: &mut Vec<u8>) {
-    let written = match codec {
-        Compression::None => to.write_all(records),
-        Compression::Gzip => gzip(records, to),
-        Compression::Snappy => snappy(records, to),
-        Compression::Lz4 => lz4(records, to),
-        Compression::Zstd => zstd::stream::copy_encode(records, to, zstd::DEFAULT_COMPRESSION_LEVEL),
-    };
-    written.expect("writing into memory does not fail");
+/// A codec, and how hard it tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Effort {
+    /// The codec.
+    pub codec: Compression,
+    /// Its level; `None` for the codec's usual one. Snappy has none, and lz4 is always at its quickest.
+    pub level: Option<i32>,
 }
 
-fn gzip(records: &[u8], to: &mut Vec<u8>) -> io::Result<()> {
-    let mut encoder = flate2::write::GzEncoder::new(to, flate2::Compression::default());
-    encoder.write_all(records)?;
+impl From<Compression> for Effort {
+    fn from(codec: Compression) -> Effort {
+        Effort { codec, level: None }
+    }
+}
+
+/// Writes the compressed form of what is read. Memory is bounded by the codec's own blocks.
+///
+/// # Errors
+/// Those of reading and writing.
+pub(super) fn compress(with: Effort, records: impl Read, to: &mut impl Write) -> io::Result<()> {
+    match with.codec {
+        Compression::None => copy(records, to),
+        Compression::Gzip => gzip(with.level, records, to),
+        Compression::Snappy => snappy(records, to),
+        Compression::Lz4 => lz4(records, to),
+        Compression::Zstd => {
+            zstd::stream::copy_encode(records, to, with.level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL))
+        }
+    }
+}
+
+fn copy(mut records: impl Read, to: &mut impl Write) -> io::Result<()> {
+    io::copy(&mut records, to).map(drop)
+}
+
+fn gzip(level: Option<i32>, records: impl Read, to: &mut impl Write) -> io::Result<()> {
+    let level =
+        level.and_then(|level| u32::try_from(level).ok()).map_or_else(Default::default, flate2::Compression::new);
+    let mut encoder = flate2::write::GzEncoder::new(to, level);
+    copy(records, &mut encoder)?;
     encoder.finish().map(drop)
 }
 
-fn lz4(records: &[u8], to: &mut Vec<u8>) -> io::Result<()> {
+fn lz4(records: impl Read, to: &mut impl Write) -> io::Result<()> {
     let mut encoder = lz4_flex::frame::FrameEncoder::new(to);
-    encoder.write_all(records)?;
+    copy(records, &mut encoder)?;
     encoder.finish().map(drop).map_err(io::Error::other)
 }
 
 /// Xerial's framing: a header, then blocks with their length in front.
-fn snappy(records: &[u8], to: &mut Vec<u8>) -> io::Result<()> {
-    let start = to.len();
-    to.extend_from_slice(XERIAL_MAGIC);
-    to.extend_from_slice(&1i32.to_be_bytes()); // version
-    to.extend_from_slice(&1i32.to_be_bytes()); // least compatible version
-    debug_assert_eq!(to.len() - start, XERIAL_HEADER_LEN);
+fn snappy(mut records: impl Read, to: &mut impl Write) -> io::Result<()> {
+    let versions = [1i32.to_be_bytes(), 1i32.to_be_bytes()].concat(); // its own, and the least compatible one
+    debug_assert_eq!(XERIAL_MAGIC.len() + versions.len(), XERIAL_HEADER_LEN);
+    to.write_all(XERIAL_MAGIC)?;
+    to.write_all(&versions)?;
     let mut encoder = snap::raw::Encoder::new();
-    for block in records.chunks(SNAPPY_BLOCK_BYTES) {
-        let compressed = encoder.compress_vec(block).map_err(io::Error::other)?;
-        to.extend_from_slice(&(compressed.len() as i32).to_be_bytes());
-        to.extend_from_slice(&compressed);
+    let mut block = Vec::with_capacity(SNAPPY_BLOCK_BYTES);
+    loop {
+        block.clear();
+        records.by_ref().take(SNAPPY_BLOCK_BYTES as u64).read_to_end(&mut block)?;
+        if block.is_empty() {
+            return Ok(());
+        }
+        let compressed = encoder.compress_vec(&block).map_err(io::Error::other)?;
+        to.write_all(&(compressed.len() as i32).to_be_bytes())?;
+        to.write_all(&compressed)?;
     }
-    Ok(())
 }

@@ -125,6 +125,14 @@ pub enum BatchError {
         /// The limit.
         limit: usize,
     },
+    /// Larger than both limits allow once it has the codec that the topic wants.
+    #[error(
+        "with the codec of the topic's compression.type the batch has more than {limit} bytes, the most it may have"
+    )]
+    RecompressedTooLarge {
+        /// The limit.
+        limit: usize,
+    },
     /// The checksum is wrong.
     #[error("the batch's checksum is {given:#010x} but its bytes have {computed:#010x}")]
     Checksum {
@@ -225,7 +233,7 @@ impl BatchError {
                 ErrorCode::CorruptMessage
             }
             BatchError::UnknownCodec { .. } | BatchError::ZstdTooEarly { .. } => ErrorCode::UnsupportedCompressionType,
-            BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            BatchError::TooLarge { .. } | BatchError::RecompressedTooLarge { .. } => ErrorCode::MessageTooLarge,
             BatchError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
             BatchError::NoTransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
             BatchError::TransactionsNotServed => ErrorCode::InvalidTxnState,

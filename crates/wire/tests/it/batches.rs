@@ -467,3 +467,66 @@ fn what_a_producer_compresses_is_accepted_and_read_back_r_1() {
         assert_eq!(sizes, [Some(100_000); 5]);
     }
 }
+
+const CODECS: [Compression; 5] =
+    [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+
+fn recompressed(
+    batch: &Bytes,
+    with: impl Into<Effort>,
+    rules: &BatchRules,
+) -> Result<(BatchHeader, Bytes), BatchError> {
+    recompress(&check_shape(Some(batch), rules)?, batch, with.into(), rules)
+}
+
+#[test]
+fn from_every_codec_to_every_other_all_but_the_codec_stays_as_it_was_r_23() {
+    let mut builder = BatchBuilder::new(NOW_MS).produced_by(ProducerId(9), ProducerEpoch(3), 70);
+    for at in 0..3000i64 {
+        builder.push_record(NOW_MS - at, Some(b"key"), Some(at.to_string().as_bytes()), &[("h", None)]);
+    }
+    for from in CODECS {
+        let sent = builder.compressed(from);
+        let before = BatchHeader::parse(&sent).unwrap();
+        for to in CODECS {
+            let (header, stored) = recompressed(&sent, to, &rules()).expect("it keeps to R-12");
+            assert!(is_intact(&stored));
+            assert_eq!(header, BatchHeader::parse(&stored).unwrap());
+            assert_eq!(header.codec(), to.number(), "{from:?} to {to:?}");
+            let BatchHeader { batch_length, crc, attributes, .. } = header;
+            let expected = BatchHeader { batch_length, crc, attributes, ..before };
+            assert_eq!(header, expected);
+            assert_eq!(header.attributes & !7, before.attributes & !7);
+            let plain = recompressed(&stored, Compression::None, &rules()).unwrap().1;
+            assert_eq!(plain, builder.compressed(Compression::None), "{from:?} to {to:?} and back");
+        }
+    }
+}
+
+#[test]
+fn a_level_is_heeded_r_23() {
+    let mut builder = BatchBuilder::new(NOW_MS);
+    (0..5000i64).for_each(|at| builder.push(None, Some((at * at * 7919 % 10_007).to_string().as_bytes())));
+    let sent = builder.finish();
+    let size = |codec, level| recompressed(&sent, Effort { codec, level }, &rules()).unwrap().1.len();
+    assert!(size(Compression::Gzip, Some(9)) < size(Compression::Gzip, Some(1)));
+    assert_eq!(size(Compression::Gzip, Some(-1)), size(Compression::Gzip, None), "-1 is the usual one");
+    assert!(size(Compression::Zstd, Some(19)) < size(Compression::Zstd, Some(-50)));
+}
+
+#[test]
+fn a_batch_that_another_codec_makes_too_large_is_refused_r_12_r_23() {
+    let mut builder = BatchBuilder::new(NOW_MS);
+    builder.push(None, Some(&[b'x'; 100_000]));
+    let small = builder.compressed(Compression::Zstd);
+    let tight = BatchRules { max_message_bytes: 10_000, ..rules() };
+    let refused = recompressed(&small, Compression::None, &tight).unwrap_err();
+    assert_eq!(refused, BatchError::RecompressedTooLarge { limit: 10_000 });
+    assert_eq!(refused.error_code(), ErrorCode::MessageTooLarge);
+    let segment = BatchRules { segment_bytes: 10_000, ..rules() };
+    assert!(recompressed(&small, Compression::None, &segment).is_err());
+    assert!(recompressed(&small, Compression::Gzip, &tight).is_ok());
+    let plain = builder.finish().len();
+    assert!(recompressed(&small, Compression::None, &BatchRules { max_message_bytes: plain, ..rules() }).is_ok());
+    assert!(recompressed(&small, Compression::None, &BatchRules { max_message_bytes: plain - 1, ..rules() }).is_err());
+}

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use pagemark_core::partition::Retention;
 use pagemark_core::time::WallMs;
 use pagemark_storage::engine::SegmentLimit;
-use pagemark_wire::records::{BatchRules, DEFAULT_MAX_DECOMPRESSED_BYTES, TimestampType};
+use pagemark_wire::records::{BatchRules, Compression, DEFAULT_MAX_DECOMPRESSED_BYTES, Effort, TimestampType};
 
 use super::table::TopicConfigSpec;
 use crate::settings::{self, Settings};
@@ -22,6 +22,7 @@ pub struct TopicConfig {
     max_message_bytes: usize,
     segment_bytes: usize,
     segment_ms: i64,
+    stored_with: Option<Effort>,
     timestamp_type: TimestampType,
     timestamp_before_max_ms: i64,
     timestamp_after_max_ms: i64,
@@ -40,12 +41,22 @@ impl TopicConfig {
             Some(kind) => kind == "LogAppendTime",
             None => settings.log_message_timestamp_type == settings::TimestampType::LogAppendTime,
         };
+        let codec = Compression::of_topic(own.get("compression.type").unwrap_or(&settings.compression_type));
+        let stored_with = codec.map(|codec| Effort {
+            codec,
+            level: match codec {
+                Compression::Gzip => Some(number("compression.gzip.level", settings.compression_gzip_level) as i32),
+                Compression::Zstd => Some(number("compression.zstd.level", settings.compression_zstd_level) as i32),
+                Compression::None | Compression::Snappy | Compression::Lz4 => None,
+            },
+        });
         let policies = own.get("cleanup.policy").unwrap_or(&settings.log_cleanup_policy);
         let has_policy = |policy: &str| policies.split(',').any(|p| p.trim() == policy);
         TopicConfig {
             max_message_bytes: number("max.message.bytes", settings.message_max_bytes) as usize,
             segment_bytes: number("segment.bytes", settings.log_segment_bytes) as usize,
             segment_ms: number("segment.ms", DEFAULT_SEGMENT_MS),
+            stored_with,
             timestamp_type: if append_time { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
             timestamp_before_max_ms: number(
                 "message.timestamp.before.max.ms",
@@ -66,6 +77,12 @@ impl TopicConfig {
     #[must_use]
     pub fn log_append_time(&self) -> bool {
         self.timestamp_type == TimestampType::LogAppendTime
+    }
+
+    /// `compression.type` where it is not `producer`: how batches are stored, however they came.
+    #[must_use]
+    pub fn stored_with(&self) -> Option<Effort> {
+        self.stored_with
     }
 
     /// Where segments end: `segment.bytes` and `segment.ms`.

@@ -2,7 +2,7 @@
 //!
 //! These are all that Kafka 4.3 knows (P-28b). Deliberately not here: what takes effect of them (`effective.rs`).
 
-use crate::settings::{Allowed, MESSAGE_LIMIT_BYTES};
+use crate::settings::{Allowed, COMPRESSION_TYPE, GZIP_LEVEL, MESSAGE_LIMIT_BYTES, ZSTD_LEVEL};
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +65,6 @@ const fn int(min: i64, max: i64) -> Allowed {
 }
 
 const NO_CLEANER: &str = "there is no log cleaner yet";
-const AS_SENT: &str = "batches are kept as they were sent";
 const EVERY_WRITE: &str = "every write is flushed before it is acknowledged";
 const NO_INDEX_FILES: &str = "the index of all batches is in memory";
 const ONE_COPY: &str = "there is one copy of every partition";
@@ -92,13 +91,12 @@ topic_configs! {
     "cleanup.policy" = "delete", Allowed::Words(&["delete", "compact"]), Some("log.cleanup.policy"), Applied,
         "What happens to old records: 'delete' removes by age and size, 'compact' keeps the last record of each key, both \
          do both, and nothing keeps everything. With 'compact' every record needs a key. Nothing is compacted yet.";
-    "compression.gzip.level" = "-1", Allowed::WholeOr { other: -1, min: 1, max: 9, unit: "" },
-        Some("compression.gzip.level"), Kept(AS_SENT), "How hard the broker tries when it compresses with gzip.";
-    "compression.lz4.level" = "9", int(1, 17), Some("compression.lz4.level"), Kept(AS_SENT),
+    "compression.gzip.level" = "-1", GZIP_LEVEL, Some("compression.gzip.level"), Applied, "How hard the broker tries when it compresses with gzip.";
+    "compression.lz4.level" = "9", int(1, 17), Some("compression.lz4.level"), Kept("lz4 is always at its quickest"),
         "How hard the broker tries when it compresses with lz4.";
-    "compression.type" = "producer", Allowed::OneOf(&["producer"]), Some("compression.type"), Fixed(AS_SENT),
+    "compression.type" = "producer", COMPRESSION_TYPE, Some("compression.type"), Applied,
         "With which codec batches are stored; 'producer' for the one they came with.";
-    "compression.zstd.level" = "3", int(-131_072, 22), Some("compression.zstd.level"), Kept(AS_SENT),
+    "compression.zstd.level" = "3", ZSTD_LEVEL, Some("compression.zstd.level"), Applied,
         "How hard the broker tries when it compresses with zstd.";
     "delete.retention.ms" = "86400000", ms(0), Some("log.cleaner.delete.retention.ms"), Kept(NO_CLEANER),
         "How long compaction keeps tombstones, in milliseconds.";
