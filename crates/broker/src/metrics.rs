@@ -45,6 +45,8 @@ pub struct Metrics {
     trimmed_by_time: AtomicU64,
     trimmed_by_size: AtomicU64,
     commits: [AtomicU64; ODDITIES.len()],
+    expired_offsets: AtomicU64,
+    expired_groups: AtomicU64,
     /// Connections open now.
     pub connections: AtomicUsize,
 }
@@ -61,6 +63,8 @@ impl Default for Metrics {
             trimmed_by_time: AtomicU64::new(0),
             trimmed_by_size: AtomicU64::new(0),
             commits: Default::default(),
+            expired_offsets: AtomicU64::new(0),
+            expired_groups: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
         }
     }
@@ -120,6 +124,12 @@ impl Metrics {
         self.commits[oddity as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many offsets have expired, and so many groups of which nothing was left (O-50, O-55).
+    pub fn expired(&self, offsets: usize, groups: usize) {
+        self.expired_offsets.fetch_add(offsets as u64, Ordering::Relaxed);
+        self.expired_groups.fetch_add(groups as u64, Ordering::Relaxed);
+    }
+
     /// Writes all of them.
     ///
     /// # Errors
@@ -144,6 +154,9 @@ impl Metrics {
         for (oddity, name, help) in ODDITIES {
             counter(encoder, name, help, &self.commits[oddity as usize])?;
         }
+        let (offsets, groups) = (&self.expired_offsets, &self.expired_groups);
+        counter(encoder, "pagemark_offsets_expired", "Committed offsets that have expired", offsets)?;
+        counter(encoder, "pagemark_groups_expired", "Groups that went because nothing was left of them", groups)?;
         let (by_time, by_size) = (&self.trimmed_by_time, &self.trimmed_by_size);
         counter(encoder, "pagemark_logs_trimmed_by_time", "Times that a log was cut because of its age", by_time)?;
         counter(encoder, "pagemark_logs_trimmed_by_size", "Times that a log was cut because of its size", by_size)?;

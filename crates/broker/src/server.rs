@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pagemark_core::coordinator::GroupSettings;
+use pagemark_core::coordinator::{GroupSettings, OffsetRetention};
 use pagemark_storage::engine::{Compare, Engine, EngineError, TxnOutcome, Write};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -165,6 +165,7 @@ async fn assemble(
     let executors = Executors::new(executors);
     let configs = BrokerConfigs::load(Arc::clone(settings), engine.as_ref()).map_err(StartError::Storage)?;
     let configs = Arc::new(configs);
+    let metrics = Arc::new(Metrics::default());
     executors.start(&ExecutorParts {
         engine: Arc::clone(&engine),
         progress: Arc::clone(&progress),
@@ -173,6 +174,7 @@ async fn assemble(
         groups: Arc::new(group_settings(settings)),
         group_shards: settings.offsets_topic_num_partitions.unsigned_abs(),
         configs: Arc::clone(&configs),
+        metrics: Arc::clone(&metrics),
     });
     let admin = TopicAdmin::new(
         Arc::clone(&engine),
@@ -198,7 +200,7 @@ async fn assemble(
         host,
         cluster_id,
         budget: MemoryBudget::new(usize::try_from(budget_bytes).unwrap_or(usize::MAX)),
-        metrics: Arc::new(Metrics::default()),
+        metrics,
         producer_ids: ProducerIds::default(),
         disk_turns: DiskQueue::default(),
     }))
@@ -246,6 +248,12 @@ fn group_settings(settings: &Settings) -> GroupSettings {
         group_initial_rebalance_delay_ms: u64::from(settings.group_initial_rebalance_delay_ms.unsigned_abs()),
         group_max_size: settings.group_max_size as usize,
         offset_metadata_max_bytes: settings.offset_metadata_max_bytes as usize,
+        offsets_retention_ms: settings.offsets_retention_minutes.saturating_mul(60_000),
+        offset_retention: match settings.pagemark_offsets_retention_policy.as_str() {
+            "time" => OffsetRetention::Time,
+            _ => OffsetRetention::WhileData,
+        },
+        group_empty_retention_ms: settings.pagemark_group_empty_retention_ms,
         ..GroupSettings::default()
     }
 }

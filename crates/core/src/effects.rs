@@ -22,6 +22,14 @@ pub struct CoordinatorRecord {
     pub value: Option<Bytes>,
 }
 
+impl CoordinatorRecord {
+    /// Bytes of key and value.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// What must be durable before a reply may leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {

@@ -63,6 +63,10 @@ pub(super) struct OwnedGroupShard {
     told_late: Offset,
     /// When the core wants to be called.
     pub deadline: Option<MonoMs>,
+    /// When the groups are to be looked through for what has expired.
+    pub next_sweep: MonoMs,
+    /// End of what the last step of a sweep wrote: the next one waits for the disk.
+    swept_end: Offset,
 }
 
 impl OwnedGroupShard {
@@ -86,6 +90,8 @@ impl OwnedGroupShard {
             in_flight: VecDeque::new(),
             told_late: Offset(0),
             deadline: None,
+            next_sweep: MonoMs(0),
+            swept_end: Offset(0),
         }
     }
 
@@ -174,6 +180,17 @@ impl OwnedGroupShard {
         }
     }
 
+    /// When the next step of a sweep is due; `None` while there is none to be made.
+    pub fn sweep_deadline(&self) -> Option<MonoMs> {
+        let may_go_on = matches!(self.phase, Phase::Ready) && self.swept_end <= self.durable_end;
+        may_go_on.then_some(self.next_sweep)
+    }
+
+    /// A step of a sweep was taken in: the next one waits until what it wrote is durable, however much there is to go.
+    pub fn swept_to_the_end(&mut self) {
+        self.swept_end = self.appended_end;
+    }
+
     /// Since when the oldest append on its way is waiting for the disk (G-9).
     pub fn outstanding_since(&self) -> Option<MonoMs> {
         self.in_flight.front().map(|(_, since)| *since)
@@ -247,9 +264,8 @@ impl OwnedGroupShard {
 fn split(records: &[CoordinatorRecord]) -> impl Iterator<Item = &[CoordinatorRecord]> {
     let mut bytes = 0;
     records.chunk_by(move |record, next| {
-        let size = |r: &CoordinatorRecord| r.key.len() + r.value.as_ref().map_or(0, Bytes::len);
-        bytes += size(record);
-        let together = bytes + size(next) <= BATCH_SPLIT_BYTES;
+        bytes += record.size();
+        let together = bytes + next.size() <= BATCH_SPLIT_BYTES;
         if !together {
             bytes = 0;
         }

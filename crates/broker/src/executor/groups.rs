@@ -7,7 +7,7 @@ use pagemark_core::effects::{Effects, ReplyTo};
 use pagemark_core::time::MonoMs;
 use pagemark_storage::engine::{Append, Lsn, ShardId};
 use pagemark_wire::ErrorCode;
-use pagemark_wire::types::{Offset, TopicId};
+use pagemark_wire::types::{Offset, PartitionKey, TopicId};
 use tokio::sync::oneshot;
 
 use super::group_shard::{OwnedGroupShard, Phase};
@@ -97,7 +97,34 @@ impl Executor {
 
     /// The earliest deadline of all shards.
     pub(super) fn next_group_deadline(&self) -> Option<MonoMs> {
-        self.group_shards.values().flat_map(|s| [s.deadline, s.commit_deadline()]).flatten().min()
+        self.group_shards.values().flat_map(|s| [s.deadline, s.commit_deadline(), s.sweep_deadline()]).flatten().min()
+    }
+
+    /// One step of the sweep of one shard, if one is due: lets offsets go that have expired, and groups of which nothing is left
+    /// (O-50 to O-55). The next shard, or the next step, has the next turn.
+    pub(super) fn expire_offsets(&mut self) {
+        let now = self.now;
+        let due = |shard: &&mut OwnedGroupShard| shard.sweep_deadline().is_some_and(|at| at <= now.mono);
+        let Some(shard) = self.group_shards.values_mut().find(due) else { return };
+        let view = self.registry.view();
+        let expired = shard.core.expire(now, &|name, id, partition| {
+            let topic = if id == TopicId::ZERO { view.by_name(name)?.id() } else { id };
+            self.engine.extent(PartitionKey { topic, partition }).ok().map(|log| log.log_start)
+        });
+        if expired.done {
+            shard.next_sweep =
+                now.mono.plus(self.configs.settings().offsets_retention_check_interval_ms.unsigned_abs());
+        }
+        if !expired.effects.is_empty() {
+            let (offsets, groups) = (expired.offsets, expired.groups);
+            tracing::info!(shard = shard.number, offsets, groups, "committed offsets have expired");
+            self.metrics.expired(offsets, groups);
+            let number = shard.number;
+            self.carry_out(number, expired.effects);
+            if let Some(shard) = self.group_shards.get_mut(&number) {
+                shard.swept_to_the_end();
+            }
+        }
     }
 
     /// Removes what groups committed for a deleted topic. `done` is told once that is durable.
@@ -130,6 +157,7 @@ impl Executor {
             let Some(shard) = self.group_shards.get_mut(&number) else { return };
             let started = shard.core.finish_load(self.now);
             shard.phase = Phase::Ready;
+            shard.next_sweep = self.now.mono;
             self.carry_out(number, started);
         }
     }

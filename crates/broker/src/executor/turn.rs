@@ -20,6 +20,7 @@ use super::{Census, Work};
 use crate::host::{Host, tokio_deadline};
 use crate::metadata::broker_config::BrokerConfigs;
 use crate::metadata::registry::TopicRegistry;
+use crate::metrics::Metrics;
 use crate::partitions::Partition;
 use crate::progress::ProgressHub;
 
@@ -43,6 +44,8 @@ pub struct ExecutorParts {
     pub group_shards: u32,
     /// The settings of the moment.
     pub configs: Arc<BrokerConfigs>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
 }
 
 /// What waits for a write to be durable, in order of writes.
@@ -105,7 +108,8 @@ pub(super) struct Executor {
     progress: watch::Receiver<Progress>,
     group_settings: Arc<GroupSettings>,
     group_shard_count: u32,
-    configs: Arc<BrokerConfigs>,
+    pub configs: Arc<BrokerConfigs>,
+    pub metrics: Arc<Metrics>,
     next_sweep: MonoMs,
     /// Both clocks as read at the start of the turn.
     pub now: Now,
@@ -132,6 +136,7 @@ impl Executor {
             group_settings: parts.groups,
             group_shard_count: parts.group_shards,
             configs: parts.configs,
+            metrics: parts.metrics,
             next_sweep: now.mono.plus(SWEEP_MS),
             partitions: HashMap::new(),
             epochs: HashMap::new(),
@@ -156,6 +161,7 @@ impl Executor {
             }
             self.load_some();
             self.group_deadlines();
+            self.expire_offsets();
             self.sweep_producers();
             self.hand_over();
             self.release();

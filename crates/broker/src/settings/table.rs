@@ -207,6 +207,24 @@ settings! {
     offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes", "4096",
         Allowed::Whole { min: 0, max: INT_MAX, unit: "" };
 
+    /// How long offsets are kept that nobody uses: of a group without members since it is so, of a topic that no member is
+    /// subscribed to since the commit. By default only those that mark no data any more go then
+    /// (`pagemark.offsets.retention.policy`).
+    offsets_retention_minutes: i64 = "offsets.retention.minutes", "10080",
+        Allowed::Whole { min: 1, max: INT_MAX, unit: "" };
+
+    /// How often groups are looked through for offsets that have expired.
+    offsets_retention_check_interval_ms: i64 = "offsets.retention.check.interval.ms", "600000",
+        Allowed::Whole { min: 1, max: i64::MAX, unit: "ms" };
+
+    /// Which old offsets expire: `while-data` those alone that lie below the log start, so that they mark no data any more;
+    /// `time` all of them, as on Kafka.
+    pagemark_offsets_retention_policy: String = "pagemark.offsets.retention.policy", "while-data",
+        Allowed::OneOf(&["while-data", "time"]);
+
+    /// How long a group is kept that has neither members nor offsets; 0 for not at all, as on Kafka.
+    pagemark_group_empty_retention_ms: i64 = "pagemark.group.empty.retention.ms", "604800000", MS;
+
     /// Memory for requests under way, charged as bytes arrive; 0 for a quarter of what this process may use.
     pagemark_memory_budget_bytes: u64 = "pagemark.memory.budget.bytes", "0",
         Allowed::Whole { min: 0, max: i64::MAX, unit: "bytes" };

@@ -12,6 +12,13 @@ pub fn get(rig: &Rig, path: &str) -> (u16, String) {
     request(rig, "GET", path)
 }
 
+/// A figure of `/metrics`.
+pub fn metric(rig: &Rig, name: &str) -> u64 {
+    let (_, body) = get(rig, "/metrics");
+    let line = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is not in {body}")).parse().unwrap()
+}
+
 fn request(rig: &Rig, method: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect_timeout(&rig.http, PATIENCE).expect("HTTP is served");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");

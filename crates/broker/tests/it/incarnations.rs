@@ -7,7 +7,7 @@ use pagemark_wire::api::Api;
 use pagemark_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use pagemark_wire::messages::*;
 
-use crate::http::get;
+use crate::http::metric;
 use crate::support::Rig;
 use crate::support::batches::batch;
 use crate::support::client::*;
@@ -30,12 +30,6 @@ fn commit_read_under(epoch: i32, offset: i64) -> OffsetCommitRequest {
     let mut request = commit_request("readers", &[("orders", 0, offset, "")]);
     request.topics[0].partitions[0].committed_leader_epoch = epoch;
     request
-}
-
-fn metric(rig: &Rig, name: &str) -> u64 {
-    let (_, body) = get(rig, "/metrics");
-    let line = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("{name} is not in {body}")).parse().unwrap()
 }
 
 #[test]
@@ -197,19 +191,10 @@ fn commits_that_look_wrong_are_stored_and_counted_o_7_rows_52_and_53() {
         assert_eq!(client.committed("readers", "orders", 0).committed_offset, offset, "as it is");
         assert_eq!(counts(&rig), expected, "after {offset}");
     }
-    let mut cut = delete_records_before("orders", 2);
-    cut.timeout_ms = 10_000;
-    assert_eq!(client.ask(2, &cut).topics[0].partitions[0].error_code, 0);
+    client.cut("orders", 2);
     assert_eq!(client.commit("readers", "orders", 0, 1), 0);
     assert_eq!(counts(&rig), [2, 1, 1, 2, 0]);
     let refused = commit_request("readers", &[("orders", 0, 77, "")]).with_generation_id_or_member_epoch(3);
     assert_eq!(client.ask(8, &refused).topics[0].partitions[0].error_code, 25);
     assert_eq!(counts(&rig), [2, 1, 1, 2, 0], "what was not stored is not counted");
-}
-
-fn delete_records_before(topic: &str, offset: i64) -> DeleteRecordsRequest {
-    use pagemark_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
-    let partition = DeleteRecordsPartition::default().with_offset(offset);
-    let topic = DeleteRecordsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
-    DeleteRecordsRequest::default().with_topics(vec![topic])
 }

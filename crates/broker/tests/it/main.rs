@@ -9,6 +9,7 @@ mod deletion;
 mod describe_cluster;
 mod describe_log_dirs;
 mod epochs;
+mod expiry;
 mod failure;
 mod fetch;
 mod flood;

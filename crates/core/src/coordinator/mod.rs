@@ -13,6 +13,7 @@
 
 mod answer;
 mod deadlines;
+mod expiry;
 mod request;
 mod routing;
 mod settings;
@@ -25,6 +26,7 @@ pub use answer::{
     FetchedPartition, FetchedTopic, GroupState, JoinAnswer, JoinedMember, LeaveAnswer, LeftMember, ListAnswer,
     ListedGroup, SyncAnswer,
 };
+pub use expiry::{Expired, LogStarts, OffsetRetention};
 pub use request::{
     CommitRequest, DeleteGroupRequest, DeleteOffsetsRequest, DescribeRequest, FetchOffsetsRequest, FetchTopic,
     HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, ListRequest, OffsetToCommit, Request, SyncRequest,

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use pagemark_wire::ErrorCode;
@@ -12,9 +13,10 @@ use pagemark_wire::internal::{CoordinatorKey, GroupMetadata, InternalError, Offs
 use pagemark_wire::types::{Offset, PartitionIndex, TopicId};
 
 use super::deadlines::Deadlines;
+use super::expiry::{Step, Sweep};
 use super::{
-    Answer, CommitRequest, DescribeAnswer, DescribeRequest, GroupSettings, GroupState, JoinAnswer, JoinRequest,
-    ListAnswer, ListRequest, Request, SubscribedTopics, Turn,
+    Answer, CommitRequest, DescribeAnswer, DescribeRequest, Expired, GroupSettings, GroupState, JoinAnswer,
+    JoinRequest, ListAnswer, ListRequest, LogStarts, Request, SubscribedTopics, Turn,
 };
 use crate::effects::{After, Effects, Reply, ReplyTo};
 use crate::group::offsets::{self, Stored};
@@ -60,6 +62,7 @@ pub struct GroupShard {
     /// Names of topics with offsets, each kept once.
     topics: BTreeSet<Arc<str>>,
     deadlines: Deadlines,
+    sweep: Sweep,
     /// Exclusive end of the last record that changed any group's membership: what a list of groups waits for (G-8).
     membership_end: Offset,
     /// Exclusive end of the last record that removed a group: what "no such group" waits for.
@@ -75,6 +78,7 @@ impl GroupShard {
             groups: BTreeMap::new(),
             topics: BTreeSet::new(),
             deadlines: Deadlines::default(),
+            sweep: Sweep::default(),
             membership_end: Offset(0),
             removal_end: Offset(0),
         }
@@ -325,6 +329,7 @@ impl GroupShard {
     pub fn finish_load(&mut self, now: Now) -> Effects {
         let settings = Arc::clone(&self.settings);
         let mut turn = Turn::new(now, &settings);
+        self.sweep.loaded(now);
         for group in self.groups.values_mut() {
             group.start_timers(&mut turn);
             self.deadlines.ensure(&group.id, &mut group.scheduled, group.roster.first_deadline());
@@ -386,6 +391,38 @@ impl GroupShard {
             }
         }
         turn.effects
+    }
+
+    /// One step of a sweep through all groups for what has expired (O-50 to O-55). The next step begins where this one ended,
+    /// and the next sweep at the first group.
+    pub fn expire(&mut self, now: Now, log_starts: &LogStarts<'_>) -> Expired {
+        let settings = Arc::clone(&self.settings);
+        let mut turn = Turn::new(now, &settings);
+        let Some(wall) = self.sweep.time(now, &settings) else { return Expired { done: true, ..Expired::default() } };
+        let mut expired = Expired { done: true, ..Expired::default() };
+        let mut step = Step::default();
+        let after = self.sweep.after.take();
+        let rest = (after.as_deref().map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        for (group_id, group) in self.groups.range::<str, _>(rest) {
+            let records = group.expire(&turn, wall, log_starts);
+            if !step.has_room(&records, settings.append_max_bytes) {
+                expired.done = false;
+                break;
+            }
+            step.take(group.offsets.len(), &records);
+            let tombstones = records.iter().filter(|record| record.value.is_none()).count();
+            expired.offsets += tombstones.min(group.offsets.len());
+            let is_all = tombstones == records.len() && tombstones == group.records();
+            expired.groups += usize::from(is_all && tombstones > 0);
+            turn.effects.records.extend(records);
+            self.sweep.after = Some(Arc::clone(group_id));
+        }
+        if expired.done {
+            self.sweep.after = None;
+            self.topics.retain(|name| Arc::strong_count(name) > 1);
+        }
+        expired.effects = turn.effects;
+        expired
     }
 
     /// A topic is gone: so are its offsets, in every group; the groups stay (O-60). An offset stored without a topic id is

@@ -30,8 +30,7 @@ impl<'a> Turn<'a> {
 
     /// Adds what one request writes, which is one batch (O-18), unless all of it is too large for one append.
     pub(crate) fn records_of_request(&mut self, records: Vec<CoordinatorRecord>) -> Result<(), ErrorCode> {
-        let size = |record: &CoordinatorRecord| record.key.len() + record.value.as_ref().map_or(0, Bytes::len);
-        if records.iter().map(size).sum::<usize>() > self.settings.append_max_bytes {
+        if records.iter().map(CoordinatorRecord::size).sum::<usize>() > self.settings.append_max_bytes {
             return Err(ErrorCode::MessageTooLarge);
         }
         self.effects.records.extend(records);

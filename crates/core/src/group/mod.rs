@@ -70,6 +70,11 @@ impl Group {
         self.metadata == Metadata::Absent && self.offsets.is_empty() && self.roster.is_blank()
     }
 
+    /// How many records the log has of the group, those that were superseded aside.
+    pub(crate) fn records(&self) -> usize {
+        self.offsets.len() + usize::from(self.metadata != Metadata::Absent)
+    }
+
     pub(crate) fn replay_metadata(&mut self, metadata: Metadata, end: Offset) {
         self.metadata = metadata;
         if let Metadata::Known(known) = &mut self.metadata {

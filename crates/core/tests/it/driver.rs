@@ -138,6 +138,21 @@ impl Driver {
         self.set_time(target);
     }
 
+    /// Looks through all groups for what has expired; `log_start` knows where the log of every partition begins. Gives the number
+    /// of offsets and groups that went.
+    pub fn sweep(&mut self, log_start: Option<i64>) -> (usize, usize) {
+        let (mut offsets, mut groups) = (0, 0);
+        loop {
+            let expired = self.shard.expire(self.now, &|_, _, _| log_start.map(Offset));
+            self.apply(expired.effects);
+            offsets += expired.offsets;
+            groups += expired.groups;
+            if expired.done {
+                return (offsets, groups);
+            }
+        }
+    }
+
     fn set_time(&mut self, mono: MonoMs) {
         self.now.wall.0 += (mono.0 - self.now.mono.0) as i64;
         self.now.mono = mono;

@@ -3,6 +3,7 @@
 mod classic;
 mod deletion;
 mod driver;
+mod expiry;
 mod invariants;
 mod load;
 mod offsets;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use pagemark_client::blocking::Connection;
 use pagemark_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use pagemark_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use pagemark_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use pagemark_wire::messages::fetch_response::PartitionData;
 use pagemark_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -124,6 +125,14 @@ impl Client {
     /// The high watermark.
     pub fn end(&mut self, topic: &str, partition: i32) -> i64 {
         self.list_offset(topic, partition, -1).offset
+    }
+
+    /// Lets the log of partition 0 begin at an offset.
+    pub fn cut(&mut self, topic: &str, offset: i64) {
+        let partition = DeleteRecordsPartition::default().with_offset(offset);
+        let topic = DeleteRecordsTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+        let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+        assert_eq!(self.ask(2, &request).topics[0].partitions[0].error_code, 0);
     }
 
     /// Commits as somebody who is in no group, and gives the error code.

@@ -2,6 +2,7 @@
 
 pub mod batches;
 pub mod client;
+pub mod clock;
 pub mod configs;
 pub mod engines;
 pub mod member;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pagemark_broker::broker::Broker;
-use pagemark_broker::host::RealHost;
+use pagemark_broker::host::{Host, RealHost};
 use pagemark_broker::server::Server;
 use pagemark_broker::settings::{Settings, SettingsSources};
 use pagemark_storage::engine::Engine;
@@ -92,6 +93,15 @@ impl Rig {
         let runtime = runtime();
         let server = runtime.block_on(start(engine, settings(changes)));
         Rig::around(runtime, server)
+    }
+
+    /// A broker on any engine whose clocks are these, with its groups loaded.
+    pub fn by_clock(engine: Arc<dyn Engine>, host: Arc<dyn Host>, changes: &[&str]) -> Rig {
+        let runtime = runtime();
+        let server = runtime.block_on(Server::start(settings(changes), engine, host, 2)).expect("the broker starts");
+        let rig = Rig::around(runtime, server);
+        rig.wait_for_load();
+        rig
     }
 
     /// A broker whose engine makes nothing durable by itself.

@@ -1,6 +1,6 @@
 //! Offsets that go: because their topic is gone (O-60, O-61, O-63), or because somebody asks for it (OffsetDelete, O-35).
 //!
-//! Deliberately not here: whole groups (`group/delete.rs`), expiry.
+//! Deliberately not here: whole groups (`group/delete.rs`), expiry (`expire.rs`).
 
 use std::collections::BTreeSet;
 
@@ -36,10 +36,22 @@ pub(crate) fn drop_offsets(group: &Group, turn: &mut Turn<'_>, gone: &dyn Fn(&st
     turn.effects.records.extend(keeping_the_group(group, turn, records));
 }
 
-/// Puts a record of its own in front for a group that the log knows by its offsets alone, should the last of them go (O-63).
-fn keeping_the_group(group: &Group, turn: &Turn<'_>, mut records: Vec<CoordinatorRecord>) -> Vec<CoordinatorRecord> {
-    if records.len() == group.offsets.len() && !records.is_empty() && group.metadata == Metadata::Absent {
-        records.insert(0, group.empty_record(turn, String::new(), Generation(0)));
+/// Puts a record of its own in front for a group without members, should the last of its offsets go: one that the log knows by
+/// its offsets alone stays (O-63), and of each it is known since when nothing is left (O-55).
+pub(super) fn keeping_the_group(
+    group: &Group,
+    turn: &Turn<'_>,
+    mut records: Vec<CoordinatorRecord>,
+) -> Vec<CoordinatorRecord> {
+    if records.len() != group.offsets.len() || records.is_empty() {
+        return records;
+    }
+    match &group.metadata {
+        Metadata::Absent => records.insert(0, group.empty_record(turn, String::new(), Generation(0))),
+        Metadata::Known(known) if group.state() == GroupState::Empty => {
+            records.insert(0, group.empty_record(turn, known.protocol_type.clone(), known.generation));
+        }
+        Metadata::Known(_) | Metadata::Unreadable => {}
     }
     records
 }

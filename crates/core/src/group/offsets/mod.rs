@@ -2,10 +2,11 @@
 //!
 //! Per topic a vector sorted by partition: a group commits to few topics with many partitions each. Topic names are shared
 //! by all groups of a shard.
-//! Deliberately not here: expiry, offsets of open transactions; each gets a file when it is built.
+//! Deliberately not here: offsets of open transactions.
 
 mod commit;
 mod delete;
+mod expire;
 mod fetch;
 
 use std::collections::BTreeMap;
