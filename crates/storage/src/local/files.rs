@@ -26,6 +26,22 @@ pub(super) enum Stored {
     Segment(Arc<SegmentFile>),
 }
 
+/// What tells one file from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Pack(u64),
+    Segment(u64),
+}
+
+impl Stored {
+    fn name(&self) -> Name {
+        match self {
+            Stored::Pack(pack) => Name::Pack(pack.reference.id),
+            Stored::Segment(segment) => Name::Segment(segment.number),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Dying {
     /// No checkpoint of this number or a higher one refers to it.
@@ -38,7 +54,8 @@ struct Dying {
 #[derive(Debug)]
 pub(super) struct Files {
     packs: BTreeMap<u64, LivePack>,
-    dying: Vec<Dying>,
+    dying: BTreeMap<Name, Dying>,
+    dying_bytes: u64,
     /// Nothing needs them but perhaps a reader.
     retiring: Vec<Stored>,
     /// The number of the checkpoint that will be captured next.
@@ -47,7 +64,8 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn new(next_checkpoint: u64) -> Files {
-        Files { packs: BTreeMap::new(), dying: Vec::new(), retiring: Vec::new(), next_checkpoint }
+        let (packs, dying, retiring) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Files { packs, dying, dying_bytes: 0, retiring, next_checkpoint }
     }
 
     pub(super) fn pack(&self, id: u64) -> Option<&Arc<PackFile>> {
@@ -55,7 +73,7 @@ impl Files {
     }
 
     pub(super) fn pack_count(&self) -> usize {
-        self.packs.len() + self.dying.iter().filter(|d| matches!(d.file, Stored::Pack(_))).count()
+        self.packs.len() + self.dying.keys().filter(|name| matches!(name, Name::Pack(_))).count()
     }
 
     pub(super) fn references(&self) -> Vec<PackRef> {
@@ -94,7 +112,10 @@ impl Files {
 
     /// Nothing lies in this file any more.
     pub(super) fn dies(&mut self, file: Stored, bytes: u64) {
-        self.dying.push(Dying { free_at: self.next_checkpoint, bytes, file });
+        let name = file.name();
+        self.lives(name);
+        self.dying.insert(name, Dying { free_at: self.next_checkpoint, bytes, file });
+        self.dying_bytes += bytes;
     }
 
     /// Takes note of what partitions gave up.
@@ -109,19 +130,27 @@ impl Files {
 
     /// A segment was given up, but something was appended to it meanwhile.
     pub(super) fn lives_again(&mut self, number: u64) {
-        self.dying.retain(|d| !matches!(&d.file, Stored::Segment(file) if file.number == number));
+        self.lives(Name::Segment(number));
+    }
+
+    fn lives(&mut self, name: Name) {
+        if let Some(known) = self.dying.remove(&name) {
+            self.dying_bytes -= known.bytes;
+        }
     }
 
     /// Bytes of files that only checkpoints need.
     pub(super) fn dying_bytes(&self) -> u64 {
-        self.dying.iter().map(|d| d.bytes).sum()
+        self.dying_bytes
     }
 
     /// All checkpoints that a recovery may choose were captured with this number or a higher one.
     pub(super) fn release(&mut self, oldest: u64) {
-        let (free, dying) = std::mem::take(&mut self.dying).into_iter().partition(|d: &Dying| d.free_at <= oldest);
+        let (free, dying) = std::mem::take(&mut self.dying).into_iter().partition(|(_, d)| d.free_at <= oldest);
         self.dying = dying;
-        self.retiring.extend(free.into_iter().map(|d| d.file));
+        let free: BTreeMap<Name, Dying> = free;
+        self.dying_bytes -= free.values().map(|d| d.bytes).sum::<u64>();
+        self.retiring.extend(free.into_values().map(|d| d.file));
     }
 
     pub(super) fn retiring_count(&self) -> usize {

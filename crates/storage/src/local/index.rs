@@ -90,6 +90,9 @@ pub(crate) struct PartitionIndex {
     pub entries: Vec<BatchEntry>,
     /// Bytes of all batches.
     pub bytes: u64,
+    /// Those of them that lie in packs, and those that only the log holds.
+    packed_bytes: u64,
+    logged_bytes: u64,
 }
 
 /// A piece that goes or stays as a whole.
@@ -106,6 +109,7 @@ impl PartitionIndex {
             entry.max_so_far_ms = entry.max_timestamp_ms.max(previous.max_so_far_ms);
         }
         self.bytes += u64::from(entry.len);
+        self.logged_bytes += u64::from(entry.len);
         self.entries.push(entry);
     }
 
@@ -113,7 +117,9 @@ impl PartitionIndex {
     pub(super) fn add_packed(&mut self, blocks: impl Iterator<Item = Packed>) {
         let before = self.packed.len();
         self.packed.extend(blocks);
-        self.bytes += self.packed[before..].iter().map(|p| u64::from(p.block.len)).sum::<u64>();
+        let bytes = self.packed[before..].iter().map(|p| u64::from(p.block.len)).sum::<u64>();
+        self.bytes += bytes;
+        self.packed_bytes += bytes;
         self.packed.sort_unstable_by_key(|p| p.block.base);
     }
 
@@ -136,6 +142,7 @@ impl PartitionIndex {
             }
             !goes
         });
+        self.packed_bytes = self.packed_bytes.saturating_sub(bytes);
         let count = self.entries.partition_point(|e| e.base < end);
         bytes += self.drop_entries(count);
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -143,6 +150,7 @@ impl PartitionIndex {
 
     fn drop_entries(&mut self, count: usize) -> u64 {
         let bytes = self.entries.drain(..count).map(|e| u64::from(e.len)).sum();
+        self.logged_bytes = self.logged_bytes.saturating_sub(bytes);
         if self.entries.capacity() > 64 && self.entries.capacity() / 4 > self.entries.len() {
             self.entries.shrink_to(self.entries.len() * 2);
         }
@@ -157,11 +165,12 @@ impl PartitionIndex {
         bytes
     }
 
-    /// Bytes outside of segments: in packs, and in the log below an offset.
+    /// Bytes outside of segments: in packs, and in the log below an offset. As fast as there is little in the log above it.
     pub(super) fn outside_segments(&self, end: Offset) -> (u64, u64) {
-        let packed = self.packed.iter().map(|p| u64::from(p.block.len)).sum();
-        let logged = self.entries.iter().take_while(|e| e.base < end).map(|e| u64::from(e.len)).sum();
-        (packed, logged)
+        let above = self.entries.iter().rev().take_while(|e| e.base >= end).map(|e| u64::from(e.len)).sum::<u64>();
+        debug_assert_eq!(self.packed_bytes, self.packed.iter().map(|p| u64::from(p.block.len)).sum());
+        debug_assert_eq!(self.logged_bytes, self.entries.iter().map(|e| u64::from(e.len)).sum());
+        (self.packed_bytes, self.logged_bytes.saturating_sub(above))
     }
 
     /// Greatest timestamp outside of segments.
@@ -220,7 +229,9 @@ impl PartitionIndex {
         let count = self.segments.partition_point(|s| s.end <= start);
         bytes += self.segments.drain(..count).fold(0, |sum: u64, s| sum.saturating_add(dropped.segment(s)));
         let count = self.packed.partition_point(|p| p.block.last < start);
-        bytes += self.packed.drain(..count).map(|p| dropped.block(p)).sum::<u64>();
+        let packed = self.packed.drain(..count).map(|p| dropped.block(p)).sum::<u64>();
+        self.packed_bytes = self.packed_bytes.saturating_sub(packed);
+        bytes += packed;
         let count = self.entries.partition_point(|e| e.last < start);
         if count > 0 {
             bytes += self.drop_entries(count);

@@ -10,8 +10,8 @@ use pagemark_wire::types::{Offset, PartitionKey};
 
 use super::lane::Lane;
 
-/// Partitions looked at before the lock is given back.
-const SLICE: usize = 512;
+/// Partitions, and blocks of them, looked at before the lock is given back.
+const SLICE: usize = 1024;
 /// So many tiny packs are left alone.
 const TINY_PACKS: usize = 8;
 
@@ -45,11 +45,13 @@ impl Survey {
             self.choose_packs(lane);
         }
         let least = lane.options.segment_min_bytes;
-        for (seen, (key, partition)) in lane.fold.partitions_from(self.next).enumerate() {
-            if seen == SLICE {
+        let mut seen = 0;
+        for (key, partition) in lane.fold.partitions_from(self.next) {
+            if seen >= SLICE {
                 self.next = Some(key);
                 return false;
             }
+            seen += 1;
             let index = &partition.index;
             if index.packed.is_empty() {
                 continue;
@@ -57,7 +59,13 @@ impl Survey {
             let (packed, logged) = index.outside_segments(Offset(i64::MAX));
             if packed + logged >= least {
                 self.large.push((packed, key));
-            } else if index.packed.iter().any(|p| self.plan.emptied.contains(&p.pack)) {
+                continue;
+            }
+            if self.plan.emptied.is_empty() {
+                continue;
+            }
+            seen += index.packed.len();
+            if index.packed.iter().any(|p| self.plan.emptied.contains(&p.pack)) {
                 self.plan.of_emptied.insert(key);
             }
         }
