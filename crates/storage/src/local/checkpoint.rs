@@ -23,6 +23,8 @@ use crate::engine::EpochStart;
 pub(super) const CHECKPOINT_DIR: &str = "checkpoints";
 const MAGIC: &[u8; 8] = b"PMCKPT\0\0";
 const NO_TEXT: u32 = u32::MAX;
+/// In the number of a partition's segments: in front of them come some that the checkpoint before holds as well.
+const KEPT: u32 = 1 << 31;
 /// What the names of a checkpoint's two files end with.
 pub(super) const COPIES: [&str; 2] = ["ckpt", "copy"];
 
@@ -89,14 +91,21 @@ pub(super) struct Captured {
     state: BytesMut,
     /// May change until the checkpoint is written.
     pub quarantined: Option<Arc<str>>,
-    /// As well: data is moved meanwhile.
+    /// So many segments, from the one of this number on, are as the checkpoint before says.
+    kept: Option<(u64, u32)>,
+    /// Those behind. They may change as well: data is moved meanwhile.
     pub segments: Vec<Segment>,
 }
 
 impl Captured {
-    pub(super) fn of(key: PartitionKey, partition: &Partition) -> Captured {
+    /// `previous` is the checkpoint that this becomes a change to; 0: all of it is to be told.
+    pub(super) fn of(key: PartitionKey, partition: &Partition, previous: u64) -> Captured {
         let mut state = BytesMut::new();
         put_partition_state(&mut state, partition);
+        let segments = &partition.index.segments;
+        // The last one may grow.
+        let known = segments.partition_point(|s| s.since <= previous).min(segments.len().saturating_sub(1));
+        let (kept, told) = segments.split_at(if previous == 0 { 0 } else { known });
         Captured {
             key,
             instance: partition.instance,
@@ -104,7 +113,8 @@ impl Captured {
             logged: !partition.index.entries.is_empty(),
             state,
             quarantined: partition.quarantined.clone(),
-            segments: partition.index.segments.clone(),
+            kept: kept.first().map(|first| (first.file.number, kept.len() as u32)),
+            segments: told.to_vec(),
         }
     }
 
@@ -115,7 +125,16 @@ impl Captured {
             None => out.put_u32_le(NO_TEXT),
             Some(reason) => codec::put_sized(out, reason.as_bytes()),
         }
-        out.put_u32_le(u32::try_from(self.segments.len()).expect("segments are counted in 32 bits"));
+        let count = u32::try_from(self.segments.len()).ok().filter(|count| *count < KEPT);
+        let count = count.expect("segments are counted in 31 bits");
+        match self.kept {
+            None => out.put_u32_le(count),
+            Some((first, kept)) => {
+                out.put_u32_le(count | KEPT);
+                out.put_u64_le(first);
+                out.put_u32_le(kept);
+            }
+        }
         self.segments.iter().for_each(|s| s.put(out));
     }
 }
@@ -204,8 +223,8 @@ fn decode_head(r: &mut Reader<'_>) -> Option<Head> {
     })
 }
 
-/// Changes a state into the one that a checkpoint says; an empty one for a whole checkpoint.
-pub(super) fn restore(fold: &mut Fold, state: &[u8]) -> Option<()> {
+/// Changes a state into the one that the checkpoint of this number says; an empty one for a whole checkpoint.
+pub(super) fn restore(fold: &mut Fold, number: u64, state: &[u8]) -> Option<()> {
     let r = &mut Reader(state);
     fold.meta.restore(r)?;
     for _ in 0..r.u64()? {
@@ -214,7 +233,10 @@ pub(super) fn restore(fold: &mut Fold, state: &[u8]) -> Option<()> {
     }
     for _ in 0..r.u64()? {
         let key = r.partition()?;
-        fold.restore(key, parse_partition(r)?)?;
+        let mut partition = parse_partition(r)?;
+        let known = fold.partition_quietly(key).map(|p| std::mem::take(&mut p.index.segments)).unwrap_or_default();
+        parse_segments(r, number, known)?.into_iter().for_each(|s| partition.index.put_segment(s));
+        fold.restore(key, partition)?;
     }
     r.end()
 }
@@ -264,7 +286,7 @@ fn parse_partition(r: &mut Reader<'_>) -> Option<Partition> {
     // A checkpoint is durable only if all that it contains is.
     let durable_start = log_start;
     let epoch = LeaderEpoch(0);
-    let mut partition = Partition {
+    Some(Partition {
         log_start,
         durable_start,
         log_end,
@@ -273,11 +295,27 @@ fn parse_partition(r: &mut Reader<'_>) -> Option<Partition> {
         quarantined,
         first_pack,
         ..Partition::new(epoch)
-    };
-    for _ in 0..r.u32()? {
-        partition.index.put_segment(Segment::parse(r)?);
+    })
+}
+
+/// The segments of a partition, given those that it had.
+fn parse_segments(r: &mut Reader<'_>, number: u64, known: Vec<Segment>) -> Option<Vec<Segment>> {
+    let count = r.u32()?;
+    let mut segments = Vec::new();
+    if count & KEPT != 0 {
+        let (first, kept) = (r.u64()?, r.u32()? as usize);
+        let at = known.iter().position(|s| s.file.number == first)?;
+        segments = known;
+        segments.drain(..at);
+        if segments.len() < kept {
+            return None;
+        }
+        segments.truncate(kept);
     }
-    Some(partition)
+    for _ in 0..count & !KEPT {
+        segments.push(Segment::parse(r, number)?);
+    }
+    Some(segments)
 }
 
 fn parse_producer(r: &mut Reader<'_>) -> Option<(ProducerId, ProducerEntry)> {
@@ -337,7 +375,7 @@ pub(super) fn example() -> (Head, Fold) {
 pub(super) fn whole(fold: &Fold) -> State {
     let mut state = State::default();
     fold.meta.put(&mut state.meta, None);
-    state.partitions = fold.partitions().map(|(key, p)| Captured::of(key, p)).collect();
+    state.partitions = fold.partitions().map(|(key, p)| Captured::of(key, p, 0)).collect();
     state
 }
 
@@ -355,7 +393,7 @@ mod tests {
         let (read_head, state) = decode(&bytes).unwrap();
         assert_eq!(read_head, head);
         let mut read_fold = Fold::default();
-        restore(&mut read_fold, &state).unwrap();
+        restore(&mut read_fold, 3, &state).unwrap();
         assert_eq!(encode(&head, &whole(&read_fold)), bytes);
         let partition = read_fold.partition(contract::partition(3, 0)).unwrap();
         assert_eq!(partition.producers, fold.partition(contract::partition(3, 0)).unwrap().producers);
@@ -367,7 +405,7 @@ mod tests {
     fn changes_make_of_the_state_before_the_one_after() {
         let (head, mut fold) = example();
         let mut old = Fold::default();
-        restore(&mut old, &decode(&encode(&head, &whole(&fold))).unwrap().1).unwrap();
+        restore(&mut old, 3, &decode(&encode(&head, &whole(&fold))).unwrap().1).unwrap();
         fold.meta.take_changed();
         fold.changes = Default::default();
         fold.partitions_mut().for_each(|(_, p)| p.changed = false);
@@ -384,9 +422,40 @@ mod tests {
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(keys, [contract::partition(3, 1), contract::partition(8, 0)]);
-        state.partitions = keys.iter().map(|key| Captured::of(*key, fold.partition(*key).unwrap())).collect();
-        restore(&mut old, &decode(&encode(&head, &state)).unwrap().1).unwrap();
+        state.partitions = keys.iter().map(|key| Captured::of(*key, fold.partition(*key).unwrap(), 3)).collect();
+        restore(&mut old, 4, &decode(&encode(&head, &state)).unwrap().1).unwrap();
         assert_eq!(encode(&head, &whole(&old)), encode(&head, &whole(&fold)));
+    }
+
+    #[test]
+    fn of_many_segments_a_change_tells_only_those_that_changed() {
+        let (head, mut fold) = example();
+        let key = contract::partition(3, 0);
+        let segment = |number, since| Segment { since, bytes: number, ..Segment::empty(number, Offset(0)) };
+        fold.partition_mut(key).unwrap().index.segments = (10..1010).map(|number| segment(number, 3)).collect();
+        let mut old = Fold::default();
+        restore(&mut old, 3, &decode(&encode(&head, &whole(&fold))).unwrap().1).unwrap();
+        let segments = &mut fold.partition_mut(key).unwrap().index.segments;
+        segments.drain(..100);
+        segments.push(segment(2000, 4));
+        segments.push(segment(2001, 4));
+        let mut state =
+            State { partitions: vec![Captured::of(key, fold.partition(key).unwrap(), 3)], ..State::default() };
+        fold.meta.put(&mut state.meta, Some(&Default::default()));
+        assert_eq!(state.partitions[0].segments.len(), 2);
+        let bytes = encode(&head, &state);
+        assert!(bytes.len() < 1000, "{}", bytes.len());
+        let told = decode(&bytes).unwrap().1;
+        restore(&mut old, 4, &told).unwrap();
+        let found = |fold: &Fold| -> Vec<(u64, u64, u64)> {
+            let segments = &fold.partition(key).unwrap().index.segments;
+            segments.iter().map(|s| (s.file.number, s.since, s.len)).collect()
+        };
+        assert_eq!(found(&old), found(&fold));
+        // Told of a state that lacks what is kept, it makes no sense.
+        assert_eq!(restore(&mut Fold::default(), 4, &told), None);
+        old.partition_mut(key).unwrap().index.segments.truncate(899);
+        assert_eq!(restore(&mut old, 4, &told), None);
     }
 
     #[test]

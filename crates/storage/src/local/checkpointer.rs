@@ -120,10 +120,10 @@ impl Checkpointer {
         let mut state = State::default();
         lane.fold.meta.put(&mut state.meta, Some(&taken.facts).filter(|_| previous != 0));
         if previous == 0 {
-            state.partitions = lane.fold.partitions().map(|(key, p)| Captured::of(key, p)).collect();
+            state.partitions = lane.fold.partitions().map(|(key, p)| Captured::of(key, p, 0)).collect();
         } else {
             state.deleted.clone_from(&taken.deleted);
-            let captured = |key: &PartitionKey| Some(Captured::of(*key, lane.fold.partition(*key).ok()?));
+            let captured = |key: &PartitionKey| Some(Captured::of(*key, lane.fold.partition(*key).ok()?, previous));
             state.partitions = taken.partitions.iter().filter_map(captured).collect();
         }
         let number = lane.stored.next_checkpoint;
@@ -353,7 +353,8 @@ impl Job {
         };
         let mut grown = Vec::new();
         partition.index.moved_away(work.end, |_| true, &mut dropped);
-        for Chunk { segment, old_len, blocks } in chunks {
+        for Chunk { mut segment, old_len, blocks } in chunks {
+            segment.since = self.head.number;
             let (number, len) = (segment.file.number, segment.len);
             if segment.bytes == 0 {
                 stored.dies(Stored::Segment(segment.file), 0);

@@ -94,6 +94,8 @@ pub(crate) struct Segment {
     pub index_at: u64,
     /// The next chunk goes here. Once closed it is never written again.
     pub open: bool,
+    /// No checkpoint below this number holds it as it is. Not stored.
+    pub since: u64,
 }
 
 impl Segment {
@@ -110,7 +112,8 @@ impl Segment {
         out.put_u8(u8::from(self.open));
     }
 
-    pub(super) fn parse(r: &mut Reader<'_>) -> Option<Segment> {
+    /// Reads what the checkpoint of this number says.
+    pub(super) fn parse(r: &mut Reader<'_>, since: u64) -> Option<Segment> {
         Some(Segment {
             file: std::sync::Arc::new(SegmentFile::new(r.u64()?, None)),
             base: Offset(r.i64()?),
@@ -122,6 +125,7 @@ impl Segment {
             len: r.u64()?,
             index_at: r.u64()?,
             open: r.u8()? & 1 == 1,
+            since,
         })
     }
 
@@ -138,6 +142,7 @@ impl Segment {
             len: 0,
             index_at: 0,
             open: true,
+            since: 0,
         }
     }
 
