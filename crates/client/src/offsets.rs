@@ -48,6 +48,8 @@ pub enum OffsetSpec {
     Latest,
     /// The first record at or after this time, in milliseconds since 1970.
     Timestamp(i64),
+    /// The record with the greatest timestamp; of several the first. Needs ListOffsets version 7.
+    MaxTimestamp,
 }
 
 impl OffsetSpec {
@@ -55,6 +57,7 @@ impl OffsetSpec {
         match self {
             OffsetSpec::Latest => -1,
             OffsetSpec::Earliest => -2,
+            OffsetSpec::MaxTimestamp => -3,
             OffsetSpec::Timestamp(ms) => ms.max(0),
         }
     }

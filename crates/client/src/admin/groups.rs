@@ -1,19 +1,17 @@
-//! Groups: list, describe, and the offsets they have committed.
+//! Groups: list, describe, delete.
 //!
-//! Deliberately not here: resets by time or by shift; those are made of [`Admin::list_offsets`] and
-//! [`Admin::alter_group_offsets`].
+//! Deliberately not here: what they have committed, and groups of KIP-848, whose members this client cannot see.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pagemark_wire::consumer_protocol::Assignment;
 use pagemark_wire::messages::describe_groups_response::DescribedGroup;
-use pagemark_wire::messages::{DescribeGroupsRequest, ListGroupsRequest};
+use pagemark_wire::messages::{DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest};
 
 use super::Admin;
 use crate::cluster::{Lane, To};
 use crate::code::Code;
 use crate::error::{Error, refuse};
-use crate::offsets::{self, Committer, OffsetAndMetadata};
 use crate::partition::TopicPartition;
 use pagemark_wire::messages::group_id;
 
@@ -113,35 +111,19 @@ impl Admin {
         .await
     }
 
-    /// What a group has committed: for each partition the NEXT offset to read.
+    /// Deletes a group without members, with all that it has committed.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the coordinator does not answer. A group that does not exist has committed nothing.
-    pub async fn list_group_offsets(&self, group: &str) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>, Error> {
-        self.retrying(|| offsets::fetch_committed(&self.cluster, group, None)).await
-    }
-
-    /// Sets the offsets of a group without members: for each partition the NEXT offset to read (O-37).
-    ///
-    /// # Errors
-    /// [`Error::Refused`] with [`Code::UNKNOWN_MEMBER_ID`] if the group has members. Then nothing was changed; if another
-    /// partition was refused, those before it may have been.
-    pub async fn alter_group_offsets(
-        &self,
-        group: &str,
-        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
-    ) -> Result<(), Error> {
-        let offsets: BTreeMap<_, _> = offsets.into_iter().collect();
+    /// [`Error::Refused`] with [`Code::NON_EMPTY_GROUP`] if it has members, [`Code::GROUP_ID_NOT_FOUND`] if there is none.
+    /// That is also the answer to a repetition of our own, if the first attempt did it and its answer was lost.
+    pub async fn delete_group(&self, group: &str) -> Result<(), Error> {
         let timeout = self.cluster.settings().request_timeout;
-        if offsets.is_empty() {
-            return Ok(());
-        }
         self.retrying(|| async {
-            let codes = offsets::commit(&self.cluster, group, &Committer::nobody(), &offsets, timeout).await?;
-            match codes.into_iter().find(|(_, code)| !code.is_none()) {
-                Some((partition, code)) => Err(Error::Refused { code, message: partition.to_string() }),
-                None => Ok(()),
-            }
+            let make = |_| DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
+            let answer = self.cluster.call_coordinator(group, Lane::Control, timeout, make).await?;
+            let found = answer.results.first();
+            let found = found.ok_or_else(|| Error::Protocol("no answer about the group".to_owned()))?;
+            self.cluster.judge_coordinator(group, found.error_code)
         })
         .await
     }

@@ -5,6 +5,7 @@
 //! transactions, reassignments.
 
 mod configs;
+mod group_offsets;
 mod groups;
 mod topics;
 
@@ -119,14 +120,25 @@ impl Admin {
         &self,
         wanted: impl IntoIterator<Item = (TopicPartition, OffsetSpec)>,
     ) -> Result<BTreeMap<TopicPartition, ListedOffset>, Error> {
+        self.list_offsets_with(IsolationLevel::ReadCommitted, wanted).await
+    }
+
+    /// As [`Admin::list_offsets`], as readers with this isolation see the log: with
+    /// [`IsolationLevel::ReadUncommitted`] the end is the high watermark, which is what Kafka's own tools call the log end.
+    ///
+    /// # Errors
+    /// The first partition's that cannot be looked up.
+    pub async fn list_offsets_with(
+        &self,
+        isolation: IsolationLevel,
+        wanted: impl IntoIterator<Item = (TopicPartition, OffsetSpec)>,
+    ) -> Result<BTreeMap<TopicPartition, ListedOffset>, Error> {
         let mut wanted: Vec<_> = wanted.into_iter().map(|(partition, spec)| (partition, spec.timestamp())).collect();
         let mut found = BTreeMap::new();
         let mut retries = self.cluster.retries(self.cluster.deadline());
         loop {
             let mut last = None;
-            for (partition, result) in
-                offsets::list_offsets(&self.cluster, &wanted, IsolationLevel::ReadCommitted).await
-            {
+            for (partition, result) in offsets::list_offsets(&self.cluster, &wanted, isolation).await {
                 match result {
                     Ok(listed) => drop(found.insert(partition, listed)),
                     Err(error) if error.is_retriable() => last = Some(error),

@@ -2,6 +2,8 @@
 //!
 //! Deliberately not here: their configs and records.
 
+use std::collections::BTreeMap;
+
 use pagemark_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use pagemark_wire::messages::delete_topics_request::DeleteTopicState;
 use pagemark_wire::messages::{CreateTopicsRequest, DeleteTopicsRequest};
@@ -133,13 +135,27 @@ impl Admin {
     /// # Errors
     /// [`Error::Refused`] with [`Code::UNKNOWN_TOPIC_OR_PARTITION`] if there is none.
     pub async fn describe_topic(&self, name: &str) -> Result<Topic, Error> {
-        self.cluster.want([name]);
+        let found = self.describe_topics([name]).await?.remove(name);
+        found.unwrap_or_else(|| Err(Error::refused(Code::UNKNOWN_TOPIC_OR_PARTITION)))
+    }
+
+    /// Several topics with their partitions, each for itself.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if nobody answers.
+    pub async fn describe_topics<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<BTreeMap<String, Result<Topic, Error>>, Error> {
+        let names: Vec<&str> = names.into_iter().collect();
+        self.cluster.want(names.iter().copied());
         let metadata = self.retrying(|| self.cluster.refresh_now()).await?;
-        match metadata.topics.get(name) {
+        let one = |name: &str| match metadata.topics.get(name) {
             Some(topic) => Ok(topic.clone()),
             None => {
                 Err(Error::refused(metadata.missing.get(name).copied().unwrap_or(Code::UNKNOWN_TOPIC_OR_PARTITION)))
             }
-        }
+        };
+        Ok(names.into_iter().map(|name| (name.to_owned(), one(name))).collect())
     }
 }

@@ -500,6 +500,63 @@ fn groups_are_listed_described_and_altered_only_when_nobody_is_there() {
 }
 
 #[test]
+fn a_group_and_its_offsets_are_deleted_only_when_nobody_reads_g_37_o_35() {
+    run(async {
+        let rig = Rig::start("deletion").await;
+        rig.topic(2).await;
+        let (admin, group) = (&rig.admin, rig.name());
+        let missing = admin.delete_group(group).await.expect_err("not there yet");
+        assert_eq!(missing.code(), Some(Code::GROUP_ID_NOT_FOUND));
+        let missing = admin.delete_group_offsets(group, [rig.partition(0)]).await.expect_err("not there yet");
+        assert_eq!(missing.code(), Some(Code::GROUP_ID_NOT_FOUND));
+        admin
+            .alter_group_offsets(group, [(rig.partition(0), 1.into()), (rig.partition(1), 2.into())])
+            .await
+            .expect("set");
+        let mut consumer = rig.manual();
+        poll_until(&mut [&mut consumer], |c, _| shares(c) == [2]).await;
+        let refused = admin.delete_group(group).await.expect_err("a member is there");
+        assert_eq!(refused.code(), Some(Code::NON_EMPTY_GROUP));
+        let refused = admin.delete_group_offsets(group, [rig.partition(0)]).await.expect("the group is there");
+        assert_eq!(refused[&rig.partition(0)], Code::GROUP_SUBSCRIBED_TO_TOPIC);
+        assert_eq!(rig.committed(0).await, Some(1));
+        consumer.close().await;
+        let unknown = TopicPartition::new("no-such-topic", 0);
+        let codes =
+            admin.delete_group_offsets(group, [rig.partition(0), unknown.clone()]).await.expect("nobody is there");
+        assert_eq!((codes[&rig.partition(0)], codes[&unknown]), (Code::NONE, Code::UNKNOWN_TOPIC_OR_PARTITION));
+        assert_eq!((rig.committed(0).await, rig.committed(1).await), (None, Some(2)));
+        admin.delete_group(group).await.expect("nobody is there");
+        assert_eq!(rig.committed(1).await, None);
+        let gone = admin.describe_group(group).await.expect_err("deleted");
+        assert_eq!(gone.code(), Some(Code::GROUP_ID_NOT_FOUND));
+    });
+}
+
+#[test]
+fn the_newest_record_is_found_wherever_it_stands_and_topics_answer_each_for_itself() {
+    run(async {
+        let rig = Rig::start("newest").await;
+        let topic = rig.topic(1).await;
+        let producer = rig.producer();
+        for n in [1, 9, 5] {
+            let record = ProducerRecord::to(topic).value("x").timestamp_ms(1_700_000_000_000 + n);
+            producer.send(record).await.expect("taken in").await.expect("written");
+        }
+        let newest = rig.admin.list_offsets([(rig.partition(0), OffsetSpec::MaxTimestamp)]).await.expect("found");
+        let newest = newest[&rig.partition(0)];
+        assert_eq!((newest.offset, newest.timestamp_ms), (Some(1), Some(1_700_000_000_009)));
+        let wanted = [(rig.partition(0), OffsetSpec::Latest)];
+        let end = rig.admin.list_offsets_with(IsolationLevel::ReadUncommitted, wanted).await.expect("found");
+        assert_eq!(end[&rig.partition(0)].offset, Some(3));
+        let found = rig.admin.describe_topics([topic, "no-such-topic"]).await.expect("an answer");
+        assert_eq!(found[topic].as_ref().expect("there").partitions.len(), 1);
+        let missing = found["no-such-topic"].as_ref().expect_err("there is none");
+        assert_eq!(missing.code(), Some(Code::UNKNOWN_TOPIC_OR_PARTITION));
+    });
+}
+
+#[test]
 fn configs_are_shown_and_changed_and_topics_get_more_partitions() {
     run(async {
         let rig = Rig::start("configs").await;
