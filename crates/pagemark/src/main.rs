@@ -1,38 +1,40 @@
 //! `pagemark`: the one binary. Arguments in, exit codes out.
 //!
-//! Exit codes: 0 done, 1 it could not be done, 2 wrong arguments, 74 the disk failed (start it again, it recovers).
-//! Deliberately not here: what the commands do (`commands/`).
+//! Exit codes are documented in `exit.rs`, those of `serve` in its file. Deliberately not here: what the commands do
+//! (`commands/`), and how answers are written (`output/`).
 
+#![allow(dead_code, reason = "commands that use it come next")]
+
+mod cli;
 mod commands;
+mod connect;
+mod exit;
+mod host;
 mod open_files;
+mod output;
+mod target;
+mod times;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
-/// A Kafka-compatible event-streaming broker that never loses a bookmark.
-#[derive(Debug, Parser)]
-#[command(name = "pagemark", version, about, max_term_width = 100)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run a broker until it is told to stop
-    Serve(commands::serve::Serve),
-    /// Play the guide's story: consumers are killed, and no sale is lost or counted twice
-    Demo(pagemark_demo::DemoArgs),
-    /// A consumer of the demo
-    #[command(name = pagemark_demo::CONSUMER_COMMAND, hide = true)]
-    DemoConsumer(pagemark_demo::ConsumerArgs),
-}
+use cli::{Arguments, Command};
+use exit::Failure;
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Serve(serve) => commands::serve::run(serve),
-        Command::Demo(demo) => pagemark_demo::run(&demo),
-        Command::DemoConsumer(consumer) => pagemark_demo::run_consumer(consumer),
-    }
+    let done = match Arguments::parse().command {
+        Command::Serve(serve) => return commands::serve::run(serve),
+        Command::Demo(demo) => return pagemark_demo::run(&demo),
+        Command::DemoConsumer(consumer) => return pagemark_demo::run_consumer(consumer),
+        Command::Topic(topic) => commands::waiting(commands::topic::run(topic)),
+    };
+    ended(done)
+}
+
+/// Says what went wrong; the first failure's exit code is the process's.
+fn ended(done: Result<(), Vec<Failure>>) -> ExitCode {
+    let Err(failures) = done else { return ExitCode::SUCCESS };
+    failures.iter().for_each(|failure| output::say(&failure.message));
+    failures.first().map_or(ExitCode::SUCCESS, |failure| ExitCode::from(failure.exit as u8))
 }

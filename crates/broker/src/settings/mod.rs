@@ -12,7 +12,7 @@ mod listeners;
 mod live;
 mod memory;
 mod names;
-mod properties;
+pub mod properties;
 mod sources;
 mod table;
 mod value;

@@ -4,14 +4,20 @@
 
 /// One assignment, with the line it began on, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Assignment {
+pub struct Assignment {
+    /// Where it begins.
     pub line: usize,
+    /// What is set.
     pub key: String,
+    /// To what.
     pub value: String,
 }
 
-/// Reads a file's text. Every text means something in this syntax, so there are no errors but a broken `\u` escape.
-pub(super) fn parse(text: &str) -> Result<Vec<Assignment>, (usize, String)> {
+/// Reads a file's text.
+///
+/// # Errors
+/// The line, and what is wrong with it. Every text means something in this syntax but a broken `\u` escape.
+pub fn parse(text: &str) -> Result<Vec<Assignment>, (usize, String)> {
     let mut found = Vec::new();
     let mut lines = text.lines().enumerate();
     while let Some((index, first)) = lines.next() {

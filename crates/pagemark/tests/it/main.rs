@@ -1,5 +1,6 @@
 //! The binary as a process: its exit codes, variables and a standard output that are not what one hopes for.
 
+mod cli;
 mod demo;
 mod environment;
 mod flood;

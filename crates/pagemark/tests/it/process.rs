@@ -20,9 +20,15 @@ impl Drop for Broker {
 
 /// A broker on a directory, which listens where there is room.
 pub fn started(directory: &Path) -> Broker {
+    started_with(directory, &[])
+}
+
+/// The same with settings.
+pub fn started_with(directory: &Path, settings: &[&str]) -> Broker {
     let mut command = pagemark();
     let directory = format!("log.dirs={}", directory.display());
-    for setting in ["listeners=PLAINTEXT://127.0.0.1:0", "pagemark.http.listener=127.0.0.1:0", &directory] {
+    let own = ["listeners=PLAINTEXT://127.0.0.1:0", "pagemark.http.listener=127.0.0.1:0", &directory];
+    for setting in own.iter().chain(settings) {
         command.args(["--set", setting]);
     }
     command.env("PAGEMARK_LOG", "off").stdout(Stdio::piped());

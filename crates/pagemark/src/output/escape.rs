@@ -1,0 +1,54 @@
+//! Other people's names as they can be shown safely: in one piece, on one line, without commands to the terminal.
+//!
+//! Deliberately not here: JSON and CSV, which carry every name exactly.
+
+/// A name as a table shows it. What would move the cursor, break the line or reverse the text is escaped as Rust does it;
+/// an empty name, one with blanks, and one that looks like "none" stand in quotes.
+pub fn escaped(name: &str) -> String {
+    let mut shown = String::with_capacity(name.len());
+    for letter in name.chars() {
+        match letter {
+            '\\' => shown.push_str("\\\\"),
+            '"' => shown.push_str("\\\""),
+            ' ' => shown.push(' '),
+            _ if letter.is_control() || letter.is_whitespace() || is_invisible(letter) => {
+                shown.extend(letter.escape_default());
+            }
+            _ => shown.push(letter),
+        }
+    }
+    if name.is_empty() || name == "-" || name.contains(' ') { format!("\"{shown}\"") } else { shown }
+}
+
+/// Zero width, direction marks, tags and the like: what makes a name look like another one.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter as u32,
+        0xad | 0x34f | 0x61c | 0x115f | 0x1160 | 0x17b4 | 0x17b5 | 0x180b..=0x180f | 0x200b..=0x200f | 0x2028..=0x202e
+        | 0x2060..=0x206f | 0x3164 | 0xfe00..=0xfe0f | 0xfeff | 0xffa0 | 0xfff0..=0xfffb | 0xe0000..=0xe0fff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_command_the_terminal_break_the_line_or_look_like_nothing() {
+        let cases = [
+            ("orders", "orders"),
+            ("é漢字🦀", "é漢字🦀"),
+            ("", "\"\""),
+            ("-", "\"-\""),
+            ("two words", "\"two words\""),
+            ("a\nb\tc", "a\\nb\\tc"),
+            ("\u{1b}[2Jgone", "\\u{1b}[2Jgone"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("back\\slash", "back\\\\slash"),
+            ("say \"x\"", "\"say \\\"x\\\"\""),
+            ("a\u{202e}b\u{200b}", "a\\u{202e}b\\u{200b}"),
+            ("no\u{a0}break", "no\\u{a0}break"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(escaped(name), expected);
+        }
+    }
+}
