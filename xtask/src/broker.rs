@@ -88,11 +88,7 @@ impl BrokerCommand {
             ensure!(!words.is_empty(), "--broker names no command");
             return Ok(BrokerCommand(words));
         }
-        if std::env::var_os("PAGEMARK_BIN").is_none() {
-            let status =
-                workspace::cargo().args(["build", "--quiet", "--release", "--package", "pagemark"]).status()?;
-            ensure!(status.success(), "the release build failed");
-        }
+        program()?;
         Ok(BrokerCommand(vec![workspace::root().join("scripts/broker").display().to_string()]))
     }
 
@@ -117,6 +113,16 @@ impl BrokerCommand {
         command.args(&self.0[1..]).stdin(Stdio::null()).stderr(Stdio::inherit());
         command
     }
+}
+
+/// Our program: the one that `PAGEMARK_BIN` names, or a release build that is made first.
+pub fn program() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("PAGEMARK_BIN") {
+        return Ok(path.into());
+    }
+    let status = workspace::cargo().args(["build", "--quiet", "--release", "--package", "pagemark"]).status()?;
+    ensure!(status.success(), "the release build failed");
+    Ok(workspace::target()?.join("release/pagemark"))
 }
 
 /// Ends a process as a power cut would: at once, with no word to it.

@@ -13,9 +13,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use pagemark_demo::show::{aligned, grouped};
 
-use crate::table::aligned;
-use crate::wait::{Progress, grouped};
+use crate::wait::Progress;
 use crate::workspace;
 
 /// An input that takes longer is a hang.

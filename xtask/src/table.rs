@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: finding anything out.
 
+use pagemark_demo::show::aligned;
 use serde_json::{Value, json};
 
 /// One thing that was checked.
@@ -82,27 +83,6 @@ impl Report {
     }
 }
 
-/// Rows with columns under each other, two blanks apart.
-pub fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (width, cell) in widths.iter().zip(row) {
-            line.push_str(cell);
-            line.push_str(&" ".repeat(width - cell.chars().count() + 2));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,11 +102,5 @@ mod tests {
             (&report.json()["checks"][3]["holds"], &report.json()["checks"][4]["holds"]),
             (&false.into(), &false.into())
         );
-    }
-
-    #[test]
-    fn columns_stand_under_each_other() {
-        let rows = [["a".to_owned(), "b".to_owned()], ["ccc".to_owned(), "d".to_owned()]];
-        assert_eq!(aligned(&rows), "a    b\nccc  d\n");
     }
 }

@@ -63,29 +63,9 @@ impl Progress {
     }
 }
 
-/// `1234567` as `1,234,567`.
-pub fn grouped(number: i64) -> String {
-    let digits = number.unsigned_abs().to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if number < 0 { format!("-{text}") } else { text }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (-1_234_567, "-1,234,567"), (69659, "69,659")] {
-            assert_eq!(grouped(number), text);
-        }
-    }
 
     #[test]
     fn waiting_ends_with_an_answer_or_with_the_limit() {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use pagemark_demo::show::grouped;
 
 use super::compare::{Sample, compare};
 use super::load::{self, Load, Log, Shared, Until};
@@ -16,7 +17,7 @@ use crate::admin;
 use crate::broker::{Broker, BrokerCommand, free_ports};
 use crate::rng::Rng;
 use crate::table::Report;
-use crate::wait::{Progress, grouped};
+use crate::wait::Progress;
 
 const TOPIC: &str = "long";
 const PARTITIONS: i32 = 12;

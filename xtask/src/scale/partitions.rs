@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use pagemark_client::blocking::Connection;
+use pagemark_demo::show::grouped;
 use pagemark_wire::api::Api;
 use pagemark_wire::messages::{MetadataRequest, MetadataResponse};
 
@@ -20,7 +21,7 @@ use crate::admin;
 use crate::broker::{Broker, BrokerCommand, free_ports};
 use crate::rng::Rng;
 use crate::table::Report;
-use crate::wait::{Progress, grouped};
+use crate::wait::Progress;
 
 const PARTITIONS_OF_A_TOPIC: u32 = 1000;
 const RECORD_BYTES: usize = 1024;

@@ -1,10 +1,10 @@
 //! The two consumers, killed at random and started again, until they are left in peace.
 //!
-//! Deliberately not here: what they do, which is tests/clients/python/commission_consumer.py.
+//! Deliberately not here: what they do, which is tests/clients/python/commission_consumer.py or crates/demo/src/consumer.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -20,11 +20,50 @@ use crate::wait;
 const NAMES: [&str; 2] = ["anna", "bela"];
 const TICK: Duration = Duration::from_millis(20);
 
+/// Whose consumers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// librdkafka's, in Python
+    Librdkafka,
+    /// Ours, in Rust
+    Pagemark,
+}
+
+/// How a consumer is run.
+#[derive(Debug, Clone)]
+pub enum Runner {
+    /// By a script.
+    Librdkafka(Python),
+    /// By our program.
+    Pagemark(PathBuf),
+}
+
+impl Runner {
+    /// What runs consumers of this kind.
+    pub fn new(kind: Kind, python: &Python) -> Result<Runner> {
+        Ok(match kind {
+            Kind::Librdkafka => Runner::Librdkafka(python.clone()),
+            Kind::Pagemark => Runner::Pagemark(broker::program()?),
+        })
+    }
+
+    fn command(&self) -> Command {
+        match self {
+            Runner::Librdkafka(python) => python.script("commission_consumer.py"),
+            Runner::Pagemark(program) => {
+                let mut command = Command::new(program);
+                command.args([pagemark_demo::CONSUMER_COMMAND, "--commit", "database"]);
+                command
+            }
+        }
+    }
+}
+
 /// What a consumer needs to know.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// Runs it.
-    pub python: Python,
+    pub runner: Runner,
     /// Where the clients' port is.
     pub bootstrap: String,
     /// What to read.
@@ -147,8 +186,8 @@ fn log_of(logs: &Path, name: &str) -> PathBuf {
 
 fn spawn(job: &Job, name: &str) -> Result<Child> {
     let log = OpenOptions::new().create(true).append(true).open(log_of(&job.logs, name))?;
-    job.python
-        .script("commission_consumer.py")
+    job.runner
+        .command()
         .args(["--bootstrap", &job.bootstrap, "--topic", &job.topic, "--group", &job.group, "--name", name])
         .arg("--database")
         .arg(&job.database)

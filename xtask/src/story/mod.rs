@@ -1,6 +1,6 @@
 //! `cargo xtask story`: real sales through real clients, everything killed at random, nothing lost.
 //!
-//! kcat sells, two librdkafka consumers write commissions to one SQLite database with their offsets in the same transaction,
+//! kcat sells, two consumers, librdkafka's or our own, write commissions to one SQLite database with their offsets in the same transaction,
 //! and the broker and the consumers are killed again and again. At the end sums, log ends and committed offsets must be
 //! exactly what the data file says. Deliberately not here: raw requests of our own making, which are `kills`.
 
@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use pagemark_demo::show::grouped;
 use serde::Deserialize;
 
-use self::consumers::{Consumers, Job};
+use self::consumers::{Consumers, Job, Kind, Runner};
 use self::feeder::Feeder;
 use self::relay::{Found, Moment, Relay};
 use self::sales::Sale;
@@ -25,7 +26,7 @@ use crate::kcat::Kcat;
 use crate::python::Python;
 use crate::rng::Rng;
 use crate::table::Report;
-use crate::wait::{Progress, grouped};
+use crate::wait::Progress;
 use crate::{admin, broker, workspace};
 
 const PARTITIONS: i32 = 12;
@@ -39,6 +40,7 @@ const STANDSTILL: Duration = Duration::from_secs(120);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask story                               # made-up sales\n  \
     cargo xtask story --data sales.jsonl.gz         # your own: JSON lines with sale_id, customer, amount_cents\n  \
+    cargo xtask story --consumers pagemark          # with our own consumers instead of librdkafka's\n  \
     cargo xtask story --sales 3000 --kills 2 --broker '/path/to/another --shape-of=scripts/broker'")]
 pub struct Args {
     /// File of JSON lines, gzipped if its name ends in .gz
@@ -50,6 +52,9 @@ pub struct Args {
     /// How often the broker is killed
     #[arg(long, default_value_t = 20)]
     kills: usize,
+    /// Whose consumers read them
+    #[arg(long, value_enum, default_value = "librdkafka")]
+    consumers: Kind,
     /// Lines fed per second
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
@@ -95,18 +100,19 @@ pub fn run(args: &Args) -> Result<bool> {
     let seed = Rng::seed_or_now(args.seed);
     let sales = match &args.data {
         Some(path) => sales::read(path)?,
-        None => sales::generate(args.sales, seed),
+        None => sales::generate(args.sales, seed)?,
     };
     let (kcat, python) = (Kcat::find()?, Python::find()?);
     let folder = workspace::scratch("story")?;
-    println!("{} sales, {} kills, seed {seed}, in {}", grouped(sales.len() as i64), args.kills, folder.display());
+    let (count, kills, kind) = (grouped(sales.len() as i64), args.kills, args.consumers);
+    println!("{count} sales, {kind:?} consumers, {kills} kills, seed {seed}, in {}", folder.display());
     let began = Instant::now();
     let port = args.port.map_or_else(|| broker::free_ports(&mut Rng::new(Rng::seed_or_now(None))), Ok)?;
     let mut scene = Scene::set(args, folder, sales, seed, port)?;
     let bootstrap = format!("127.0.0.1:{port}");
     admin::create_topic(&mut admin::connect(scene.broker_port)?, TOPIC, PARTITIONS)?;
     let job = Job {
-        python: python.clone(),
+        runner: Runner::new(args.consumers, &python)?,
         bootstrap: bootstrap.clone(),
         topic: TOPIC.to_owned(),
         group: GROUP.to_owned(),

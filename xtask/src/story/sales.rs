@@ -1,4 +1,4 @@
-//! The sales that the story tells: from a file, or made up in the same shape.
+//! The sales that the story tells: from a file, or made up as for the demo.
 //!
 //! Deliberately not here: who reads them.
 
@@ -8,9 +8,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use flate2::read::MultiGzDecoder;
+use pagemark_demo::sales::commission_cents;
 use serde::Deserialize;
-
-use crate::rng::Rng;
 
 /// One sale, as the line that is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +38,6 @@ pub struct Totals {
     pub amount_cents: i64,
     /// Sum of the commissions, each rounded half up.
     pub commission_cents: i64,
-}
-
-/// 5 % of an amount, rounded half up.
-pub fn commission_cents(amount_cents: i64) -> i64 {
-    (amount_cents * 5 + 50).div_euclid(100)
 }
 
 /// Adds up.
@@ -82,22 +76,13 @@ fn parse(text: &str) -> Result<Vec<Sale>> {
 }
 
 /// Makes sales up: `count` of them, always the same for one seed.
-pub fn generate(count: u64, seed: u64) -> Vec<Sale> {
-    let mut rng = Rng::new(seed);
-    let customers = (count / 3).max(1);
+pub fn generate(count: u64, seed: u64) -> Result<Vec<Sale>> {
     let mut lines = String::new();
-    for sale_id in 1..=count {
-        let day = sale_id * 540 / count.max(1);
-        let (year, month, day) = (1997 + day / 360, day % 360 / 30 + 1, day % 28 + 1);
-        let quantity = rng.within(1..6);
-        let amount = quantity * rng.within(499..2500);
-        let customer = rng.below(customers) + 1;
-        lines.push_str(&format!(
-            "{{\"sale_id\": {sale_id}, \"date\": \"{year}-{month:02}-{day:02}\", \"customer\": \"{customer:05}\", \
-             \"quantity\": {quantity}, \"amount_cents\": {amount}}}\n"
-        ));
+    for sale in pagemark_demo::sales::generate(1, count, seed) {
+        lines.push_str(&serde_json::to_string(&sale)?);
+        lines.push('\n');
     }
-    parse(&lines).expect("made-up sales have the right shape")
+    parse(&lines)
 }
 
 /// How many customers bought.
@@ -110,17 +95,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_commission_is_rounded_half_up() {
-        for (amount, commission) in [(0, 0), (9, 0), (10, 1), (1177, 59), (1190, 60), (30, 2), (29, 1)] {
-            assert_eq!(commission_cents(amount), commission, "{amount}");
-        }
-    }
-
-    #[test]
     fn made_up_sales_are_the_same_for_a_seed_and_add_up() {
-        let sales = generate(100, 7);
-        assert_eq!(sales, generate(100, 7));
-        assert_ne!(sales, generate(100, 8));
+        let sales = generate(100, 7).unwrap();
+        assert_eq!(sales, generate(100, 7).unwrap());
+        assert_ne!(sales, generate(100, 8).unwrap());
         assert_eq!(totals(&sales).sales, 100);
         assert!(customers(&sales) > 1);
     }

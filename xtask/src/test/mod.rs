@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use pagemark_demo::show::aligned;
 
-use crate::table::aligned;
 use crate::workspace::{cargo, has_program, root};
 use crate::{fuzz, kcat, tidy};
 

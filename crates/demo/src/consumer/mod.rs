@@ -153,7 +153,9 @@ impl Worker {
         while let Some(step) = self.orders.next().await {
             let Some(records) = self.next_records().await? else { break };
             let entries = records.iter().map(read).collect::<Result<Vec<Entry>, Stop>>()?;
-            self.write(&entries)?;
+            if !entries.is_empty() {
+                self.write(&entries)?;
+            }
             if step == Step::Row {
                 Report::Waiting.tell();
                 self.orders.end().await;
