@@ -306,6 +306,33 @@ fn a_checkpoint_that_a_start_passed_over_goes_before_the_one_that_it_chose() {
     }
 }
 
+/// A crash may tear a write anywhere, also within the zeros that pad its last record. That record is whole then, and a start that
+/// looked for the next one behind the end of the file took the file for one that somebody had shortened.
+#[test]
+fn a_write_that_was_torn_within_its_padding_is_no_damage() {
+    for payload in 9000..9008 {
+        for missing in 0..8 {
+            let disk = Arc::new(MemoryDisk::new(7));
+            let life = Life::new(disk.clone(), 1);
+            let batch = single(partition(1, 0), TestBatch { payload, ..TestBatch::at(0) });
+            life.manual.engine().append(ShardId(1), ShardEpoch(1), vec![batch]).unwrap();
+            while life.manual.step_flush() {}
+            drop(life);
+            disk.restart(Cut::Kill);
+            // A record that fits no file of the usual size has one of its own, which ends with it.
+            let (path, length) = disk.files().into_iter().find(|(_, length)| *length > 9000).unwrap();
+            let padding = disk.bytes(&path).iter().rev().take_while(|byte| **byte == 0).count();
+            if missing <= padding.min(7) {
+                disk.truncate(&path, length - missing);
+                let manual = ManualEngine::open(disk.clone(), options()).unwrap();
+                let found = manual.engine().recovery_summary().clone();
+                assert_eq!((found.damaged_records, found.quarantined), (0, Vec::new()), "{payload} {missing}");
+                assert_eq!(read(&manual.engine(), partition(1, 0)).unwrap(), 1);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_refused_start_changes_nothing() {
     let half_written = |disk: &MemoryDisk| disk.create("checkpoints/00000009.ckpt.tmp").unwrap();
