@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -98,6 +98,13 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// `Unsupported`, or as the file system says.
     fn space(&self) -> io::Result<Space> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Takes the place of so many bytes for a new file, whatever is read from there.
+    ///
+    /// # Errors
+    /// `StorageFull`, `Unsupported`, or as the file system says.
+    fn allocate(&self, _file: FileId, _bytes: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
@@ -402,6 +409,11 @@ impl Disk for RealDisk {
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
         Ok(Space { total_bytes: bytes(found.f_blocks), usable_bytes: bytes(found.f_bavail) })
     }
+
+    fn allocate(&self, file: FileId, bytes: u64) -> io::Result<()> {
+        let file = self.file(file, true)?;
+        Ok(rustix::fs::fallocate(&*file, rustix::fs::FallocateFlags::empty(), 0, bytes)?)
+    }
 }
 
 /// Version of everything in a data directory. A directory of a newer one is refused and left alone.
@@ -485,9 +497,9 @@ impl DirLock {
             return Err(LockError::OlderFormat { dir: dir.to_path_buf(), found });
         }
         let text = format!("pid {}\nincarnation {incarnation:016x}\nformat {FORMAT_VERSION}\n", std::process::id());
-        file.set_len(0).map_err(io_error)?;
+        // Over what is there, which has its place on a full disk as well.
         file.write_all_at(text.as_bytes(), 0).map_err(io_error)?;
-        file.flush().map_err(io_error)?;
+        file.set_len(text.len() as u64).map_err(io_error)?;
         Ok(DirLock { _file: file })
     }
 }

@@ -194,6 +194,38 @@ pub struct Extent {
     pub bytes: u64,
 }
 
+/// How much an engine can still take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Room {
+    /// Everything.
+    #[default]
+    Enough,
+    /// What is small and must go on: commits and internal topics. Records and topics are better refused.
+    Scarce,
+    /// Nothing is better written. What is written all the same may be the write that fails.
+    Exhausted,
+}
+
+/// The room where an engine stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Headroom {
+    /// What it comes to. A write is not judged by it: that is the caller's affair.
+    pub room: Room,
+    /// So many more bytes of batches may be appended before it comes to less.
+    pub spare_bytes: u64,
+    /// Bytes free, if that is known.
+    pub free_bytes: Option<u64>,
+    /// Bytes kept besides, for when room gets scarce.
+    pub reserved_bytes: u64,
+}
+
+impl Default for Headroom {
+    /// Room without end.
+    fn default() -> Headroom {
+        Headroom { room: Room::Enough, spare_bytes: u64::MAX, free_bytes: None, reserved_bytes: 0 }
+    }
+}
+
 /// Told whenever [`LogStore::progress`] has changed. Called from the engine's own thread: must not block or call back.
 pub trait ProgressListener: Send + Sync {
     /// There is new progress.
@@ -315,6 +347,11 @@ pub trait LogStore: Send + Sync {
     /// # Errors
     /// [`EngineError::Stopped`].
     fn delete(&self, topic: TopicId) -> Result<Ticket, EngineError>;
+
+    /// How much room there is.
+    fn headroom(&self) -> Headroom {
+        Headroom::default()
+    }
 
     /// How far the engine has come.
     fn progress(&self) -> Progress;

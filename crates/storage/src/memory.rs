@@ -10,8 +10,9 @@ use bytes::Bytes;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicId};
 
 use crate::engine::{
-    AtomicGroup, Compare, Engine, EngineError, Extent, Keep, Locate, LogStore, Lsn, MetaStore, OpenedPartition,
-    Progress, ProgressListener, ReadSlice, ShardEpoch, ShardId, Ticket, TxnOutcome, Versioned, Write,
+    AtomicGroup, Compare, Engine, EngineError, Extent, Headroom, Keep, Locate, LogStore, Lsn, MetaStore,
+    OpenedPartition, Progress, ProgressListener, ReadSlice, Room, ShardEpoch, ShardId, Ticket, TxnOutcome, Versioned,
+    Write,
 };
 use crate::local::{BatchEntry, Fold, MetaChange, Owners, Partition, Position, judge};
 
@@ -28,6 +29,7 @@ struct State {
     by_hand: bool,
     stopped: Option<Arc<str>>,
     failed: bool,
+    headroom: Headroom,
 }
 
 /// An engine without a disk.
@@ -67,6 +69,12 @@ impl MemoryEngine {
         state.failed = true;
         drop(state);
         self.announce();
+    }
+
+    /// Says from now on that there is so much room. It is never less than what anybody writes.
+    pub fn set_room(&self, room: Room) {
+        let spare_bytes = if room == Room::Enough { u64::MAX } else { 0 };
+        self.state().headroom = Headroom { room, spare_bytes, ..Headroom::default() };
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -247,6 +255,10 @@ impl LogStore for MemoryEngine {
             }
             Ok(state.last_ticket())
         })
+    }
+
+    fn headroom(&self) -> Headroom {
+        self.state().headroom
     }
 
     fn progress(&self) -> Progress {

@@ -54,3 +54,10 @@ pub(super) fn strike(faults: &mut Vec<Fault>, index: u64, op: &Op, state: &DiskS
     }
     Some(kind)
 }
+
+/// Whether there is no space before I/O number `index`.
+pub(super) fn is_full(faults: &[Fault], index: u64) -> bool {
+    let full =
+        |fault: &Fault| matches!(fault.kind, FaultKind::DiskFull { until } if (fault.from_io..until).contains(&index));
+    faults.iter().any(full)
+}

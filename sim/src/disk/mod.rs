@@ -17,7 +17,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use pagemark_storage::disk::{Disk, FileId};
+use pagemark_storage::disk::{Disk, FileId, Space};
 
 pub use faults::{Fault, FaultKind};
 pub use inode::SECTOR_BYTES;
@@ -287,5 +287,17 @@ impl Disk for SimDisk {
             return Err(not_found(dir));
         }
         inner.io(Op::SyncDir(dir.to_owned()))
+    }
+
+    /// As much as anybody wants, or, while the disk is full, nothing.
+    fn space(&self) -> io::Result<Space> {
+        let mut inner = self.lock();
+        inner.alive()?;
+        let full = faults::is_full(&inner.faults, inner.counts.ios);
+        Ok(Space { usable_bytes: if full { 0 } else { 1 << 40 }, total_bytes: 0 })
+    }
+
+    fn allocate(&self, file: FileId, bytes: u64) -> io::Result<()> {
+        self.write_at(file, 0, &vec![0; bytes as usize])
     }
 }

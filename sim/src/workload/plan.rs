@@ -95,6 +95,7 @@ pub fn tiny_options(incarnation: u64, planted: Option<PlantedBug>) -> LocalOptio
         index_cache_bytes: 2 << 10,
         tail_cache_bytes: 12 << 10,
         max_record_bytes: 64 << 10,
+        reserved_bytes: 4 << 10,
         incarnation,
         planted,
         ..LocalOptions::default()

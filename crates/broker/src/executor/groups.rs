@@ -5,7 +5,7 @@
 use pagemark_core::coordinator::{Answer, GroupShard, Request};
 use pagemark_core::effects::{Effects, ReplyTo};
 use pagemark_core::time::MonoMs;
-use pagemark_storage::engine::{Append, Lsn, ShardId};
+use pagemark_storage::engine::{Append, Lsn, Room, ShardId};
 use pagemark_wire::ErrorCode;
 use pagemark_wire::types::{Offset, PartitionKey, TopicId};
 use tokio::sync::oneshot;
@@ -40,6 +40,9 @@ impl Executor {
             Phase::Loading { .. } => return answer(GroupShard::while_loading(&request)),
             Phase::Broken => return answer(GroupShard::unavailable(&request, ErrorCode::CoordinatorNotAvailable)),
             Phase::Ready => {}
+        }
+        if self.headroom.room == Room::Exhausted && matches!(request, Request::Commit(_)) {
+            return answer(GroupShard::unavailable(&request, ErrorCode::CoordinatorNotAvailable));
         }
         let to = ReplyTo(self.next_reply);
         self.next_reply += 1;

@@ -74,18 +74,24 @@ impl Executor {
             return work.answer.settle(ProduceResult::Failed(ErrorCode::KafkaStorageError, why));
         }
         let log_start = *log_start;
+        let bytes = work.batch.len() as u64;
         let done = |base_offset, log_append_time_ms| ProduceResult::Done { base_offset, log_append_time_ms, log_start };
         let result = match state.judge(&work.header) {
             AppendVerdict::Refuse(refusal) => {
                 return work.answer.settle(ProduceResult::Failed(refusal.error_code(), refusal.to_string()));
             }
             AppendVerdict::Duplicate { base_offset, timestamp_ms, .. } => done(base_offset, timestamp_ms),
+            AppendVerdict::Append { .. } if self.headroom.spare_bytes < bytes => {
+                let why = "the disk is nearly full: records are taken again when there is room".to_owned();
+                return work.answer.settle(ProduceResult::Failed(ErrorCode::KafkaStorageError, why));
+            }
             AppendVerdict::Append { base_offset } => {
                 let time = match (&work.walked, work.log_append_time) {
                     (Err(error), _) => return work.answer.settle(ProduceResult::Refused(error.clone())),
                     (Ok(_), true) => Stamp::LogAppendTime { now_ms },
                     (Ok(walked), false) => Stamp::CreateTime { max_timestamp_ms: walked.max_timestamp_ms },
                 };
+                self.headroom.spare_bytes -= bytes;
                 let batch = stamped(state, base_offset, &work.batch, time, self.now.mono);
                 self.turn.append(work.partition.shard, Append::new(work.partition.key, batch));
                 done(base_offset, if work.log_append_time { now_ms } else { -1 })

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use pagemark_core::coordinator::GroupSettings;
 use pagemark_core::partition::PartitionState;
 use pagemark_core::time::{MonoMs, Now};
-use pagemark_storage::engine::{Append, AtomicGroup, Engine, EngineError, Lsn, Progress, ShardEpoch, ShardId};
+use pagemark_storage::engine::{
+    Append, AtomicGroup, Engine, EngineError, Headroom, Lsn, Progress, ShardEpoch, ShardId,
+};
 use pagemark_wire::types::{Offset, PartitionKey};
 use tokio::sync::{oneshot, watch};
 
@@ -113,6 +115,8 @@ pub(super) struct Executor {
     next_sweep: MonoMs,
     /// Both clocks as read at the start of the turn.
     pub now: Now,
+    /// How much room there was at the start of the turn, less what the turn takes.
+    pub headroom: Headroom,
     pub partitions: HashMap<PartitionKey, OwnedPartition>,
     epochs: HashMap<ShardId, ShardEpoch>,
     pub group_shards: BTreeMap<u32, OwnedGroupShard>,
@@ -129,6 +133,7 @@ impl Executor {
         Executor {
             mailbox,
             now,
+            headroom: Headroom::default(),
             progress: parts.progress.subscribe(),
             engine: parts.engine,
             registry: parts.registry,
@@ -155,6 +160,7 @@ impl Executor {
         loop {
             self.wait().await;
             self.now = self.host.now();
+            self.headroom = self.engine.headroom();
             self.mailbox.drain(&mut work);
             for item in work.drain(..) {
                 self.take(item);

@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use pagemark_storage::engine::{Headroom, Room};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
@@ -60,6 +61,7 @@ async fn metrics(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
         topics: broker.registry.view().iter().len(),
         buffered_bytes: broker.budget.used_bytes(),
         durable_lsn: broker.engine.progress().durable.0,
+        headroom: broker.engine.headroom(),
         failed: broker.engine.progress().failed.is_some(),
     };
     let mut registry = Registry::default();
@@ -84,12 +86,18 @@ struct Snapshot {
     topics: usize,
     buffered_bytes: usize,
     durable_lsn: u64,
+    headroom: Headroom,
     failed: bool,
 }
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         self.counters.encode(&mut encoder)?;
+        let scarcity = match self.headroom.room {
+            Room::Enough => 0,
+            Room::Scarce => 1,
+            Room::Exhausted => 2,
+        };
         for (name, help, value) in [
             ("pagemark_topics", "Topics, internal ones included", self.topics as u64),
             ("pagemark_partitions", "Partitions", self.census.partitions as u64),
@@ -103,6 +111,9 @@ impl Collector for Snapshot {
             ("pagemark_committed_offsets", "Committed offsets held", self.census.offsets as u64),
             ("pagemark_buffered_bytes", "Bytes received and not yet dealt with", self.buffered_bytes as u64),
             ("pagemark_durable_lsn", "Log sequence number up to which everything is durable", self.durable_lsn),
+            ("pagemark_disk_free_bytes", "Bytes free on the disk, as last seen", self.headroom.free_bytes.unwrap_or(0)),
+            ("pagemark_disk_reserved_bytes", "Bytes kept for when the disk gets full", self.headroom.reserved_bytes),
+            ("pagemark_disk_scarce", "1 if records are refused for want of room, 2 if commits are, too", scarcity),
             ("pagemark_log_failed", "1 if the log has failed and nothing is accepted any more", u64::from(self.failed)),
         ] {
             gauge(&mut encoder, name, help, value)?;

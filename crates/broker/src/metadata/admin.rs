@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pagemark_storage::engine::{Compare, Engine, EngineError, Lsn, ShardId, Ticket, TxnOutcome, Write};
+use pagemark_storage::engine::{Compare, Engine, EngineError, Lsn, Room, ShardId, Ticket, TxnOutcome, Write};
 use pagemark_wire::ErrorCode;
 use pagemark_wire::types::{PartitionIndex, PartitionKey, TopicId};
 use tokio::sync::Mutex;
@@ -110,7 +110,19 @@ impl TopicAdmin {
             configs.insert(name.clone(), read.map_err(|why| (ErrorCode::InvalidConfig, why))?);
         }
         topic_config::check_together(&configs).map_err(|why| (ErrorCode::InvalidConfig, why))?;
+        self.check_room()?;
         Ok(TopicRecord { id: self.host.fresh_uuid(), partitions, replication_factor, configs, first_epoch: 0 })
+    }
+
+    /// Topics may fill what is left of the disk, which is kept for commits.
+    pub(super) fn check_room(&self) -> Result<(), AdminError> {
+        match self.engine.headroom().room {
+            Room::Enough => Ok(()),
+            Room::Scarce | Room::Exhausted => {
+                let why = "the disk is nearly full: partitions are made again when there is room";
+                Err((ErrorCode::PolicyViolation, why.to_owned()))
+            }
+        }
     }
 
     fn check_partitions(&self, asked: i32) -> Result<u32, AdminError> {

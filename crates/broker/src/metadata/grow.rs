@@ -42,6 +42,7 @@ impl TopicAdmin {
         let mut results = Vec::with_capacity(growths.len());
         for growth in growths {
             results.push(judge(&view, &growth, node, &mut left).and_then(|(topic, partitions)| {
+                self.check_room()?;
                 if !validate_only {
                     let record = TopicRecord { partitions, ..topic.record.clone() };
                     self.put(topic_key(&topic.name), &record)?;

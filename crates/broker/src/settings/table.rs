@@ -237,6 +237,12 @@ settings! {
     pagemark_log_file_bytes: u64 = "pagemark.log.file.bytes", "67108864",
         Allowed::Whole { min: 64 * 1024 * 1024, max: 1 << 32, unit: "bytes" };
 
+    /// Room on the disk that is kept back, in files without content, at most a quarter of the file system. When what else is free is used
+    /// up, records and topics are refused and commits go on in it. 0 for none: then the broker ends when the disk is full. -1 for the
+    /// larger of 256 MiB and twice `pagemark.checkpoint.bytes`.
+    pagemark_log_reserved_bytes: i64 = "pagemark.log.reserved.bytes", "-1",
+        Allowed::Whole { min: -1, max: i64::MAX, unit: "bytes" };
+
     /// After so many bytes of log the broker writes a checkpoint: more makes restarts slower, less makes running dearer.
     pagemark_checkpoint_bytes: u64 = "pagemark.checkpoint.bytes", "268435456",
         Allowed::Whole { min: 1024 * 1024, max: i64::MAX, unit: "bytes" };

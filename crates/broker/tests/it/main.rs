@@ -8,6 +8,7 @@ mod configs_of_brokers;
 mod deletion;
 mod describe_cluster;
 mod describe_log_dirs;
+mod disk_full;
 mod epochs;
 mod expiry;
 mod failure;

@@ -150,9 +150,17 @@ fn options(settings: &Settings, host: &dyn Host) -> LocalOptions {
         log_file_bytes: settings.pagemark_log_file_bytes,
         segment_bytes: settings.log_segment_bytes.unsigned_abs(),
         checkpoint_bytes: settings.pagemark_checkpoint_bytes,
+        reserved_bytes: reserved_bytes(settings),
         tail_cache_bytes: usize::try_from(settings.pagemark_tail_cache_bytes).unwrap_or(usize::MAX),
         ..LocalOptions::default()
     }
+}
+
+/// How much of the disk is kept back: as given, or enough for what commits write until somebody has made room.
+fn reserved_bytes(settings: &Settings) -> u64 {
+    const LEAST: u64 = 256 << 20;
+    let automatic = || settings.pagemark_checkpoint_bytes.saturating_mul(2).max(LEAST);
+    u64::try_from(settings.pagemark_log_reserved_bytes).unwrap_or_else(|_| automatic())
 }
 
 fn announce(server: &Server, directory: &Path) {

@@ -23,6 +23,8 @@ use super::survey::Survey;
 use crate::disk::FileId;
 use crate::planted::PlantedBug;
 
+/// A checkpoint is counted for this much at least.
+const LEAST_BYTES: u64 = 2048;
 /// Partitions that are told where their data lies before the lock is given back.
 const SLICE: usize = 256;
 
@@ -51,6 +53,10 @@ struct Taken {
 struct Job {
     stage: Stage,
     head: Head,
+    /// Log bytes that it covers and the one before does not.
+    log_bytes: u64,
+    /// The place that was counted for it.
+    place: u64,
     state: State,
     taken: Taken,
     mover: Mover,
@@ -96,12 +102,36 @@ impl Checkpointer {
             lane.collect_dropped();
             lane.wish_for_dead_files();
         }
-        let grown = lane.log_bytes_since_checkpoint >= lane.options.checkpoint_bytes;
+        let grown = lane.log_bytes_since_checkpoint >= lane.checkpoint_bytes();
         if lane.failed.is_some() || (lane.wish == CheckpointWish::None && !grown) || lane.clean_stop.is_some() {
             return false;
         }
+        if lane.space.puts_off() {
+            // It is wanted again when there is room, and tried again when the log has grown as much again. The last one waits for
+            // nothing but the reserve.
+            if lane.space.lent || !(grown || lane.wish == CheckpointWish::Clean) {
+                return false;
+            }
+            lane.log_bytes_since_checkpoint = 0;
+            lane.space.begins_anew();
+        }
         self.survey = Some(Survey::default());
         true
+    }
+
+    /// How much a checkpoint has by itself, in two copies: not much more than the last ones had.
+    fn written_twice(&self) -> u64 {
+        2 * (self.chain.whole_bytes + self.chain.change_bytes).max(LEAST_BYTES)
+    }
+
+    /// What was surveyed, perhaps without what need not move, if there is place for it.
+    fn fitting(&self, lane: &mut Lane, survey: Survey) -> Option<Survey> {
+        let checkpoint = self.written_twice();
+        if lane.space.has_place(survey.load.place() + checkpoint) {
+            return Some(survey);
+        }
+        let survey = survey.only_what_must();
+        lane.space.admits(survey.load.place() + checkpoint).then_some(survey)
     }
 
     fn capture(&mut self, lane: &mut Lane, survey: Survey) -> Job {
@@ -153,22 +183,32 @@ impl Checkpointer {
         let captured = state.partitions.iter().filter(wanted);
         work.extend(captured.map(|c| (c.key, Work { key: c.key, instance: c.instance, end: c.end })));
         let work: VecDeque<Work> = work.into_values().collect();
+        let place = survey.load.place() + self.written_twice();
         let mover = Mover::new(survey.plan, work, pack_id);
         let (files, bytes, pack_added) = ([None; 2], Bytes::new(), false);
-        Job { stage: Stage::WaitDurable, head, state, taken, mover, files, bytes, needs_lsn: 0, pack_added }
+        let log_bytes = lane.space.unpacked();
+        let (stage, needs_lsn) = (Stage::WaitDurable, 0);
+        Job { stage, head, log_bytes, place, state, taken, mover, files, bytes, needs_lsn, pack_added }
     }
 
     /// The next operation; `None` while the log is not durable up to the captured position.
     pub(super) fn poll(&mut self, lane: &mut Lane) -> Option<DiskOp> {
         if let Some(mut survey) = self.survey.take() {
-            // The last checkpoint moves nothing that is well where it is.
-            if lane.wish != CheckpointWish::Clean && !survey.step(lane) {
+            let last = lane.wish == CheckpointWish::Clean;
+            if !survey.step(lane) {
                 self.survey = Some(survey);
                 return Some(DiskOp::Pause);
             }
-            if lane.wish == CheckpointWish::Clean {
-                survey = Survey::default();
+            if last {
+                // The last checkpoint moves nothing that is well where it is.
+                survey = survey.only_what_must();
             }
+            let Some(survey) = self.fitting(lane, survey) else {
+                if last && !lane.space.lent {
+                    lane.clean_stop = Some(Err("the disk has no room for the last checkpoint".into()));
+                }
+                return Some(DiskOp::Pause);
+            };
             self.job = Some(self.capture(lane, survey));
         }
         self.job.as_mut()?.next_op(lane)
@@ -184,8 +224,15 @@ impl Checkpointer {
         garbage: &mut Vec<DiskOp>,
     ) -> bool {
         let Some(job) = &mut self.job else { return false };
+        // What there was no room for has not happened. Of a sync nobody knows.
+        let full = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
+        let full = full && !matches!(op, DiskOp::Sync(_) | DiskOp::SyncDir(_));
         let outcome = match job.stage {
-            Stage::Move => job.mover.done(lane, result, garbage).map(|()| false),
+            Stage::Move => {
+                let moved = job.mover.done(lane, result, garbage);
+                lane.space.packing(job.mover.logged_bytes);
+                moved.map(|()| false)
+            }
             _ => result.map_err(|e| e.to_string()).and_then(|output| job.take(lane, output)),
         };
         match outcome {
@@ -198,10 +245,10 @@ impl Checkpointer {
             }
             Err(reason) => {
                 let job = self.job.take().expect("it was here a moment ago");
-                if op.decides_names() {
+                if op.decides_names() && !full {
                     lane.fail(&format!("a checkpoint's name is not known to be durable: {reason}"));
                 } else {
-                    job.give_up(lane, &reason, garbage);
+                    job.give_up(lane, &reason, full, garbage);
                 }
                 false
             }
@@ -398,18 +445,26 @@ impl Job {
         lane.tail.forget_below(position.generation, position.offset);
         lane.give_free();
         lane.wish_for_dead_files();
+        lane.space.packed(self.log_bytes);
         lane.stats.checkpoints += 1;
     }
 
-    fn give_up(self, lane: &mut Lane, reason: &str, garbage: &mut Vec<DiskOp>) {
+    /// `full`: there was no room, and what was written before is as it was.
+    fn give_up(self, lane: &mut Lane, reason: &str, full: bool, garbage: &mut Vec<DiskOp>) {
+        lane.space.gave_up(full.then_some(self.place));
         let number = self.head.number;
         tracing::warn!(reason, number, "the checkpoint was given up; it will be tried again");
-        // One that reads back wrong has its name: its files must stay as long as that name might be chosen.
-        let named = matches!(self.stage, Stage::ReadBack(_));
+        // One that reads back wrong has its name, or one of its copies has: its files must stay as long as that might be chosen.
+        let renamed = match self.stage {
+            Stage::Rename(copy) => copy,
+            Stage::ReadBack(_) => COPIES.len(),
+            _ => 0,
+        };
+        let named = renamed > 0;
         for (copy, file) in self.files.into_iter().enumerate() {
             let Some(file) = file else { continue };
             garbage.push(DiskOp::Close(file));
-            if !named {
+            if copy >= renamed {
                 garbage.push(DiskOp::Remove(format!("{}.tmp", checkpoint_path(number, copy))));
             }
         }
@@ -419,7 +474,7 @@ impl Job {
         for key in partitions {
             let _ = lane.fold.partition_mut(key);
         }
-        self.mover.abandon(lane, named, garbage);
+        self.mover.abandon(lane, named, full, garbage);
         if self.head.clean {
             lane.clean_stop = Some(Err(reason.into()));
         }
@@ -439,13 +494,6 @@ impl Lane {
         self.retiring.extend(std::mem::replace(&mut self.files, kept).into_values());
         if let [one, other] = &self.retained[..] {
             self.stored.release(one.number.min(other.number));
-        }
-    }
-
-    /// Wants another checkpoint if much lies in files that only the retained ones still need: each frees what it drops.
-    pub(super) fn wish_for_dead_files(&mut self) {
-        if self.stored.dying_bytes() >= self.options.checkpoint_bytes {
-            self.wish = self.wish.max(CheckpointWish::Wanted);
         }
     }
 

@@ -227,7 +227,10 @@ fn run_background(core: &Core, mut background: Background, stop: &AtomicBool) {
             }
             // A reader that lets go of a file wakes nobody, hence the limit.
             let woken = core.background_wakes.wait_timeout(lane, Duration::from_secs(1));
-            lane = woken.unwrap_or_else(PoisonError::into_inner).0;
+            let (back, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
+            lane = back;
+            // Others use the disk as well.
+            lane.space.due |= timeout.timed_out();
         };
         drop(lane);
         execute_background(core, &mut background, &op);
@@ -291,6 +294,11 @@ impl ManualEngine {
     /// Asks for a checkpoint; the background takes it.
     pub fn request_checkpoint(&self) {
         self.engine.request_checkpoint();
+    }
+
+    /// Wants the background to look at how much room there is, as it does every second in production.
+    pub fn look_at_room(&self) {
+        self.engine.core.lane().space.due = true;
     }
 
     /// Writes what production writes when nothing was written for a while. `false` if it was there, or something is pending.

@@ -262,16 +262,19 @@ impl Fold {
         Ok(())
     }
 
-    /// Everything up to here is durable: log starts among it take effect.
-    pub(crate) fn settle(&mut self, durable_lsn: u64) {
+    /// Everything up to here is durable: log starts among it take effect. `true` if there were any.
+    pub(crate) fn settle(&mut self, durable_lsn: u64) -> bool {
+        let mut any = false;
         while let Some((_, key, start)) = self.unsettled.front().copied().filter(|(lsn, ..)| *lsn <= durable_lsn) {
             self.unsettled.pop_front();
+            any = true;
             // One of a topic that was deleted, or even made anew, has nothing to say.
             if let Ok(partition) = find_mut(&mut self.topics, key) {
                 let start = start.min(partition.log_start);
                 partition.settle_start(start, &mut self.dropped);
             }
         }
+        any
     }
 
     pub(crate) fn topics(&self) -> Vec<(TopicId, u32)> {

@@ -21,6 +21,7 @@ use super::log_file::{FIRST_RECORD_AT, FileHeader, LogFile, ReadySlot};
 use super::meta::MetaChange;
 use super::options::LocalOptions;
 use super::record::{self, Body, Seal};
+use super::space::Space;
 use super::tail_cache::TailCache;
 use crate::engine::{
     AtomicGroup, Compare, EngineError, Lsn, Progress, SegmentLimit, ShardEpoch, ShardId, Ticket, TxnOutcome, Write,
@@ -236,6 +237,7 @@ pub(super) struct Lane {
     pub retained: Vec<Retained>,
     pub wish: CheckpointWish,
     pub log_bytes_since_checkpoint: u64,
+    pub space: Space,
     /// The clean checkpoint is done, or was given up for this reason.
     pub clean_stop: Option<Result<(), Arc<str>>>,
     pub stats: EngineStats,
@@ -292,6 +294,7 @@ impl Lane {
         let size = record::padded_len(payload_len);
         let at = self.writer.reserve(size, self.next_lsn, self.durable, &self.options);
         self.log_bytes_since_checkpoint += size as u64;
+        self.space.accepted(size as u64);
         self.stats.log_bytes_accepted += size as u64;
         let lsn = self.next_lsn;
         self.next_lsn += 1;
@@ -361,6 +364,7 @@ impl Lane {
             self.log(&Body::DeleteTopic { topic });
             self.fold.delete(topic);
             self.segment_limits.remove(&topic);
+            self.space.something_died();
         }
         Ok(self.last_ticket())
     }
@@ -382,7 +386,10 @@ impl Lane {
     /// Everything up to here is durable.
     pub(super) fn durable_up_to(&mut self, lsn: u64) {
         self.durable = lsn;
-        self.fold.settle(lsn);
+        if self.fold.settle(lsn) {
+            self.space.something_died();
+        }
+        self.space.flushed();
     }
 
     pub(super) fn txn(&mut self, compares: &[Compare], writes: Vec<Write>) -> Result<TxnOutcome, EngineError> {

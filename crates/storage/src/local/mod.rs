@@ -32,8 +32,10 @@ mod record;
 mod recovery;
 mod recycler;
 mod replay;
+mod reserve;
 mod scan;
 mod segment;
+mod space;
 mod survey;
 mod tail_cache;
 
@@ -46,8 +48,8 @@ use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, ProducerId, TopicI
 
 use crate::disk::{DirLock, Disk, FORMAT_VERSION, LockError, RealDisk, Space};
 use crate::engine::{
-    AtomicGroup, Compare, Engine, EngineError, Extent, Keep, Locate, LogStore, MetaStore, OpenedPartition, Progress,
-    ProgressListener, ReadSlice, SegmentLimit, ShardEpoch, ShardId, Ticket, TxnOutcome, Versioned, Write,
+    AtomicGroup, Compare, Engine, EngineError, Extent, Headroom, Keep, Locate, LogStore, MetaStore, OpenedPartition,
+    Progress, ProgressListener, ReadSlice, SegmentLimit, ShardEpoch, ShardId, Ticket, TxnOutcome, Versioned, Write,
 };
 
 use block_cache::BlockCache;
@@ -328,6 +330,10 @@ impl LogStore for LocalEngine {
 
     fn delete(&self, topic: TopicId) -> Result<Ticket, EngineError> {
         self.core.write(|lane| lane.delete(topic))
+    }
+
+    fn headroom(&self) -> Headroom {
+        self.core.lane().space.told()
     }
 
     fn progress(&self) -> Progress {

@@ -2,7 +2,7 @@
 //!
 //! A machine like the others, polled for one disk operation after the other; under the lock it copies a bounded number of bytes at
 //! a time. All files are synced when it is finished, and their names durable. If it fails, every segment it touched is closed for
-//! good where it was durable before: a failed sync must never be repaired by a later one.
+//! good where it was durable before, but for want of room: a failed sync must never be repaired by a later one.
 //! Deliberately not here: what is to be moved (`survey.rs`), and telling partitions where their data lies now (`checkpointer.rs`).
 
 use std::collections::{BTreeSet, VecDeque};
@@ -138,6 +138,8 @@ pub(super) struct Mover {
     made_segments: bool,
     retried: bool,
     finished: bool,
+    /// Bytes of batches taken out of the log so far.
+    pub logged_bytes: u64,
     /// A topic was deleted before all of it was moved. The checkpoint lacks its data and must not be durable before that deletion.
     pub vanished: bool,
     pub moved: Vec<Moved>,
@@ -157,6 +159,7 @@ impl Mover {
             made_segments: false,
             retried: false,
             finished: false,
+            logged_bytes: 0,
             vanished: false,
             moved: Vec::new(),
             left_out: Vec::new(),
@@ -361,6 +364,7 @@ impl Mover {
     fn fetch(&mut self, lane: &mut Lane, piece: Piece) {
         match piece {
             Piece::Logged(entry) => {
+                self.logged_bytes += u64::from(entry.len);
                 let block = Block::of(&entry, entry.at.offset);
                 if let Some(bytes) = lane.tail.get(entry.at.generation, entry.at.offset, entry.len as usize) {
                     return self.gather(lane, block, &bytes);
@@ -536,9 +540,10 @@ impl Mover {
         self.finished = self.steps.is_empty();
     }
 
-    /// Gives everything up. Segments that were there before are never appended to again; new files go, now or, if a checkpoint
-    /// may already have the `name` of one that refers to them, when that cannot be chosen any more.
-    pub(super) fn abandon(mut self, lane: &mut Lane, named: bool, garbage: &mut Vec<DiskOp>) {
+    /// Gives everything up. Segments that were there before are never appended to again, unless all that happened is that the disk
+    /// was `full`: then the next chunk goes over what was written of this one. New files go, now or, if a checkpoint may already have
+    /// the `name` of one that refers to them, when that cannot be chosen any more.
+    pub(super) fn abandon(mut self, lane: &mut Lane, named: bool, full: bool, garbage: &mut Vec<DiskOp>) {
         if let Some(current) = self.current.take() {
             let work = current.work;
             self.moved.push(Moved { work, goal: Goal::Segments(current.all_chunks()) });
@@ -549,6 +554,7 @@ impl Mover {
             for chunk in chunks {
                 match chunk.old_len {
                     0 => new.push((chunk.segment.file, chunk.segment.bytes)),
+                    _ if full && !named => {}
                     _ => close_for_good(lane, &moved.work, chunk.segment.file.number),
                 }
             }

@@ -7,7 +7,7 @@ use std::{fmt, io};
 
 use bytes::Bytes;
 
-use crate::disk::{Disk, FileId};
+use crate::disk::{self, Disk, FileId};
 
 /// One call of [`Disk`]. Shown, it says how long its bytes are, never what they are: they belong to users, and end up in logs.
 #[derive(Clone, PartialEq, Eq)]
@@ -51,6 +51,15 @@ pub enum DiskOp {
     },
     /// Removes a name.
     Remove(String),
+    /// Takes the place of so many bytes for a file.
+    Allocate {
+        /// Which file.
+        file: FileId,
+        /// How many.
+        bytes: u64,
+    },
+    /// Asks how much room there is.
+    Space,
 }
 
 impl fmt::Debug for DiskOp {
@@ -70,6 +79,8 @@ impl fmt::Debug for DiskOp {
             DiskOp::SyncDir(dir) => write!(f, "SyncDir({dir})"),
             DiskOp::Rename { from, to } => write!(f, "Rename({from}, {to})"),
             DiskOp::Remove(path) => write!(f, "Remove({path})"),
+            DiskOp::Allocate { file: FileId(file), bytes } => write!(f, "Allocate(file {file}, {bytes} bytes)"),
+            DiskOp::Space => f.write_str("Space"),
         }
     }
 }
@@ -83,6 +94,8 @@ pub enum OpOutput {
     File(FileId),
     /// Bytes.
     Bytes(Bytes),
+    /// How much room there is.
+    Space(disk::Space),
 }
 
 impl fmt::Debug for OpOutput {
@@ -91,6 +104,7 @@ impl fmt::Debug for OpOutput {
             OpOutput::Done => f.write_str("Done"),
             OpOutput::File(FileId(file)) => write!(f, "File({file})"),
             OpOutput::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            OpOutput::Space(space) => space.fmt(f),
         }
     }
 }
@@ -112,6 +126,8 @@ impl DiskOp {
             DiskOp::SyncDir(dir) => disk.sync_dir(dir)?,
             DiskOp::Rename { from, to } => disk.rename(from, to)?,
             DiskOp::Remove(path) => disk.remove(path)?,
+            DiskOp::Allocate { file, bytes } => disk.allocate(*file, *bytes)?,
+            DiskOp::Space => return disk.space().map(OpOutput::Space),
         }
         Ok(OpOutput::Done)
     }

@@ -33,6 +33,8 @@ pub struct LocalOptions {
     pub tail_cache_bytes: usize,
     /// Largest log record, bytes.
     pub max_record_bytes: usize,
+    /// Bytes kept back for when the disk gets full, at most a quarter of it; 0: none, and nothing is ever refused.
+    pub reserved_bytes: u64,
     /// How long nothing must have been written before an idle mark is, milliseconds (production only).
     pub idle_mark_ms: u64,
     /// A number that differs from one start to the next; it is written into file headers for people to read.
@@ -57,6 +59,7 @@ impl Default for LocalOptions {
             index_cache_bytes: 32 << 20,
             tail_cache_bytes: 64 << 20,
             max_record_bytes: 32 << 20,
+            reserved_bytes: 0,
             idle_mark_ms: 50,
             incarnation: 0,
             planted: None,

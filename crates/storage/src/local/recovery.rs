@@ -5,7 +5,7 @@
 //! recovered file: behind its cut may lie valid records that nobody was told of.
 //! Deliberately not here: judging the log (`replay.rs`), threads, the lock on the directory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -29,8 +29,10 @@ use super::options::{LocalOptions, planted};
 use super::pack::PACK_DIR;
 use super::recycler::Background;
 use super::replay::{Replay, ReplayError};
+use super::reserve::look_at_start;
 use super::scan::FoundFile;
 use super::segment::{SEGMENT_DIR, SegmentFile};
+use super::space::Space;
 use super::tail_cache::TailCache;
 use crate::disk::{Disk, FileId, is_unreadable};
 use crate::planted::PlantedBug;
@@ -327,6 +329,10 @@ fn assemble(
     if !summary.clean || single {
         lane.wish = CheckpointWish::Wanted;
     }
+    look_at_start(disk, &mut lane);
+    if lane.space.is_scarce() {
+        remove(disk, &mut garbage);
+    }
     let mut flusher = Flusher::default();
     flush_at_start(disk, &mut lane, &mut flusher)?;
     Ok(Recovered { lane, flusher, background: Background::new(checkpointer, garbage), summary })
@@ -461,6 +467,7 @@ fn build_lane(
         writer.capacity = files.get(&at.generation).map_or(0, |f| f.header.capacity);
         writer.seal = files.get(&at.generation).map_or(writer.seal, |f| f.header.seal());
     }
+    let unpacked = bytes_between(&log.used, retained.last().map_or(at, |newest| newest.position), at);
     let mut lane = Lane {
         options: options.clone(),
         fold,
@@ -480,12 +487,23 @@ fn build_lane(
         retained,
         wish: CheckpointWish::None,
         log_bytes_since_checkpoint: 0,
+        space: Space::new(options.reserved_bytes, unpacked),
         clean_stop: None,
         stats: EngineStats::default(),
     };
     lane.collect_dropped();
     lane.give_free();
     lane
+}
+
+/// What log files have from one position to another.
+fn bytes_between(files: &BTreeMap<u64, FoundFile>, from: Position, to: Position) -> u64 {
+    let of = |(generation, found): (&u64, &FoundFile)| {
+        let begin = if *generation == from.generation { from.offset } else { FIRST_RECORD_AT };
+        let end = if *generation == to.generation { to.offset } else { found.len };
+        end.saturating_sub(begin)
+    };
+    files.range(from.generation..=to.generation.max(from.generation)).map(of).sum()
 }
 
 /// Takes log files that no checkpoint needs for the records of this start, rather than making one: nobody reads in them yet.
@@ -501,18 +519,27 @@ fn reuse_retired(lane: &mut Lane) {
     }
 }
 
+/// What the start writes needs some room, and what nothing needs any more has it.
+fn remove(disk: &dyn Disk, garbage: &mut VecDeque<DiskOp>) {
+    for op in garbage.drain(..) {
+        if let Err(error) = op.execute(disk) {
+            tracing::warn!(%error, ?op, "a file that is not needed any more could not be removed");
+        }
+    }
+}
+
 /// Makes what the start itself wrote durable before anybody sees the engine.
 fn flush_at_start(disk: &dyn Disk, lane: &mut Lane, flusher: &mut Flusher) -> Result<(), OpenError> {
+    let mut kind = io::ErrorKind::Other;
     while flusher.begin(lane) {
         while let Some(op) = flusher.poll(lane) {
             let result = op.execute(disk);
+            kind = result.as_ref().err().map_or(kind, io::Error::kind);
             flusher.done(lane, result);
         }
         if let Some(reason) = &lane.failed {
-            return Err(OpenError::Io {
-                doing: "writing the first record of this start",
-                error: io::Error::other(reason.to_string()),
-            });
+            let error = io::Error::new(kind, reason.to_string());
+            return Err(OpenError::Io { doing: "writing the first record of this start", error });
         }
     }
     Ok(())

@@ -16,12 +16,15 @@ use super::log_file::{FIRST_RECORD_AT, LOG_DIR, ReadySlot, slot_path};
 use super::ops::{DiskOp, OpOutput};
 use super::options::planted;
 use super::pack::PACK_DIR;
+use super::reserve::Reserve;
 use super::segment::SEGMENT_DIR;
 use crate::disk::FileId;
 use crate::planted::PlantedBug;
 
 /// Where files were removed from before a stop is complete.
 const STOP_DIRS: [&str; 4] = [LOG_DIR, PACK_DIR, SEGMENT_DIR, CHECKPOINT_DIR];
+/// A file that could not be filled is tried again after so many looks at the room: a minute where nothing is written.
+const LOOKS_BEFORE_ANOTHER_FILL: u64 = 64;
 /// Zeros written at once.
 const FILL_BYTES: usize = 1 << 20;
 
@@ -36,6 +39,7 @@ enum Fill {
 /// Whose operation is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Running {
+    Reserve,
     Checkpoint,
     Garbage,
     Fill,
@@ -44,11 +48,12 @@ enum Running {
 /// The background's state between two operations.
 #[derive(Debug)]
 pub(super) struct Background {
+    reserve: Reserve,
     checkpointer: Checkpointer,
     garbage: VecDeque<DiskOp>,
     fill: Option<(u64, Fill)>,
-    /// The next generation when filling a file failed: it is not tried again before another file was begun.
-    fill_failed_at: u64,
+    /// The next generation when filling a file failed: it is not tried again before another file was begun, or so many looks were taken.
+    fill_failed_at: (u64, u64),
     running: Option<(Running, DiskOp)>,
     zeros: Bytes,
     /// The last checkpoint is durable. What is left to do is to remove what nothing needs, and to sync these directories.
@@ -58,7 +63,8 @@ pub(super) struct Background {
 impl Background {
     pub(super) fn new(checkpointer: Checkpointer, garbage: VecDeque<DiskOp>) -> Background {
         let (fill, running, zeros) = (None, None, Bytes::new());
-        Background { checkpointer, garbage, fill, fill_failed_at: 0, running, zeros, stopping: None }
+        let reserve = Reserve::default();
+        Background { reserve, checkpointer, garbage, fill, fill_failed_at: (0, 0), running, zeros, stopping: None }
     }
 
     /// The next operation, if there is anything to do now.
@@ -71,7 +77,13 @@ impl Background {
             self.running = Some(next.clone());
             return Some(next.1);
         }
-        let next = self.poll_checkpoint(lane).or_else(|| self.poll_garbage(lane)).or_else(|| self.poll_fill(lane))?;
+        let next = self
+            .reserve
+            .poll(lane)
+            .map(|op| (Running::Reserve, op))
+            .or_else(|| self.poll_checkpoint(lane))
+            .or_else(|| self.poll_garbage(lane))
+            .or_else(|| self.poll_fill(lane))?;
         self.running = Some(next.clone());
         Some(next.1)
     }
@@ -110,8 +122,10 @@ impl Background {
     fn poll_fill(&mut self, lane: &mut Lane) -> Option<(Running, DiskOp)> {
         if self.fill.is_none() {
             let enough = lane.writer.ready.len() >= lane.options.ready_files;
-            let hopeless = self.fill_failed_at == lane.writer.next_generation;
-            if enough || hopeless || lane.closed || lane.wish == CheckpointWish::Clean {
+            let (generation, looks) = self.fill_failed_at;
+            let hopeless = generation == lane.writer.next_generation && lane.space.looks < looks;
+            let room = lane.space.may_fill(lane.options.log_file_bytes);
+            if enough || hopeless || !room || lane.closed || lane.wish == CheckpointWish::Clean {
                 return None;
             }
             self.fill = Some((lane.writer.next_slot, Fill::Create));
@@ -143,6 +157,7 @@ impl Background {
     pub(super) fn done(&mut self, lane: &mut Lane, result: io::Result<OpOutput>) {
         let Some((running, op)) = self.running.take() else { return };
         match running {
+            Running::Reserve => self.reserve.done(lane, result),
             Running::Checkpoint => {
                 let mut garbage = Vec::new();
                 if self.checkpointer.done(lane, &op, result, &mut garbage) {
@@ -154,6 +169,7 @@ impl Background {
                 if let Err(error) = result {
                     tracing::warn!(%error, ?op, "a file that is not needed any more could not be removed");
                 }
+                lane.space.due |= self.garbage.is_empty();
             }
             Running::Fill => self.filled(lane, &op, result),
         }
@@ -216,7 +232,7 @@ impl Background {
 
     fn fill_failed(&mut self, lane: &Lane, slot: u64, fill: Fill, op: &DiskOp, error: &io::Error) {
         tracing::warn!(%error, ?op, "the next log file could not be prepared; the log goes on without");
-        self.fill_failed_at = lane.writer.next_generation;
+        self.fill_failed_at = (lane.writer.next_generation, lane.space.looks + LOOKS_BEFORE_ANOTHER_FILL);
         if let Fill::Zeros { file, .. } | Fill::Sync { file } | Fill::SyncDir { file } = fill {
             self.garbage.extend([DiskOp::Close(file), DiskOp::Remove(slot_path(slot))]);
         }

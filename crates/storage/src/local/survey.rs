@@ -23,6 +23,27 @@ pub(super) struct Survey {
     budget: u64,
     large: Vec<(u64, PartitionKey)>,
     pub plan: MovePlan,
+    /// What there is to move.
+    pub load: Load,
+}
+
+/// How much a checkpoint has to move, as counted before it begins.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Load {
+    /// Out of the log.
+    logged_bytes: u64,
+    /// Out of packs, as planned.
+    packed_bytes: u64,
+    partitions: u64,
+}
+
+impl Load {
+    /// The place that it needs, with the indexes and what every file begins and ends with.
+    pub(super) fn place(self) -> u64 {
+        const OF_A_PARTITION: u64 = 256;
+        let bytes = self.logged_bytes + self.packed_bytes;
+        if bytes == 0 { 0 } else { bytes + bytes / 8 + self.partitions * OF_A_PARTITION }
+    }
 }
 
 /// What is to be moved besides what lies only in the log.
@@ -37,11 +58,16 @@ pub(super) struct MovePlan {
 }
 
 impl Survey {
+    /// The same if nothing is moved that need not be.
+    pub(super) fn only_what_must(self) -> Survey {
+        Survey { load: Load { packed_bytes: 0, ..self.load }, ..Survey::default() }
+    }
+
     /// Looks at some more partitions. `true` when it is finished.
     pub(super) fn step(&mut self, lane: &mut Lane) -> bool {
         if !self.begun {
             self.begun = true;
-            self.budget = lane.options.moved_bytes;
+            self.budget = lane.options.moved_bytes.min(lane.space.spare_for_moves());
             self.choose_packs(lane);
         }
         let least = lane.options.segment_min_bytes;
@@ -53,10 +79,12 @@ impl Survey {
             }
             seen += 1;
             let index = &partition.index;
+            let (packed, logged) = index.outside_segments(Offset(i64::MAX));
+            self.load.logged_bytes += logged;
+            self.load.partitions += u64::from(packed + logged > 0);
             if index.packed.is_empty() {
                 continue;
             }
-            let (packed, logged) = index.outside_segments(Offset(i64::MAX));
             if packed + logged >= least {
                 self.large.push((packed, key));
                 continue;
@@ -75,11 +103,14 @@ impl Survey {
 
     fn choose_packs(&mut self, lane: &Lane) {
         let tiny_bytes = lane.options.segment_min_bytes;
+        // Those that are put together make no room.
+        let scarce = lane.space.is_scarce();
         let tiny = lane.stored.live_packs().filter(|(_, len, _)| *len < tiny_bytes).count();
         for (id, len, live) in lane.stored.live_packs() {
-            let wanted = live.saturating_mul(4) < len || (tiny > TINY_PACKS && len < tiny_bytes);
+            let wanted = live.saturating_mul(4) < len || (tiny > TINY_PACKS && len < tiny_bytes && !scarce);
             if wanted && live <= self.budget {
                 self.budget -= live;
+                self.load.packed_bytes += live;
                 self.plan.emptied.insert(id);
             }
         }
@@ -88,8 +119,9 @@ impl Survey {
     fn choose_partitions(&mut self, lane: &mut Lane) {
         self.large.sort_unstable_by(|a, b| b.cmp(a));
         for (packed, key) in self.large.drain(..) {
-            if packed <= self.budget {
+            if packed <= self.budget && !lane.space.is_scarce() {
                 self.budget -= packed;
+                self.load.packed_bytes += packed;
                 self.plan.into_segments.insert(key);
                 // Its segments will have changed.
                 let _ = lane.fold.partition_mut(key);

@@ -5,6 +5,7 @@
 mod contract;
 mod crashes;
 mod damage;
+mod disk_full;
 mod loss;
 mod memory_disk;
 mod segments;

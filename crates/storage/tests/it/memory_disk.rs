@@ -7,7 +7,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
-use pagemark_storage::disk::{Disk, FileId};
+use pagemark_storage::disk::{Disk, FileId, Space};
 
 const SECTOR: usize = 512;
 
@@ -69,6 +69,8 @@ struct State {
     ops: u64,
     cut_at: Option<u64>,
     fail_syncs: u32,
+    capacity: Option<u64>,
+    claimed: Option<u64>,
     random: u64,
 }
 
@@ -89,6 +91,13 @@ impl State {
     fn tick(&mut self) -> io::Result<()> {
         self.ops += 1;
         if self.cut_at.is_some_and(|at| self.ops > at) { Err(io::Error::other("cut")) } else { Ok(()) }
+    }
+
+    /// Bytes that may still be written.
+    fn free(&self) -> u64 {
+        let open = self.open.values().chain(self.names.values()).copied().collect::<BTreeSet<usize>>();
+        let used = open.into_iter().map(|inode| self.inodes[inode].live.len() as u64).sum();
+        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used))
     }
 
     fn inode(&mut self, file: FileId) -> io::Result<&mut Inode> {
@@ -132,6 +141,26 @@ impl MemoryDisk {
     /// The next syncs of files fail, and drop the pages that they were to write.
     pub fn fail_syncs(&self, count: u32) {
         self.state().fail_syncs = count;
+    }
+
+    /// From now on the files' bytes and this many are all that there is.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.state().capacity = Some(bytes);
+    }
+
+    /// From now on it says that so many bytes are free, whatever there are: as where a quota ends before the disk does.
+    pub fn claim_free(&self, bytes: u64) {
+        self.state().claimed = Some(bytes);
+    }
+
+    /// Bytes that may still be written, whatever is claimed.
+    pub fn free(&self) -> u64 {
+        self.state().free()
+    }
+
+    /// Calls so far.
+    pub fn ops(&self) -> u64 {
+        self.state().ops
     }
 
     /// What a next life finds.
@@ -266,8 +295,12 @@ impl Disk for MemoryDisk {
             let kept = state.random(bytes.len() as u64 + 1) as usize;
             whole.truncate(kept);
         }
-        let inode = state.inode(file)?;
         let (start, end) = (offset as usize, offset as usize + whole.len());
+        let grows = (end as u64).saturating_sub(state.inode(file)?.live.len() as u64);
+        if grows > state.free() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let inode = state.inode(file)?;
         if inode.live.len() < end {
             inode.live.resize(end, 0);
         }
@@ -319,5 +352,14 @@ impl Disk for MemoryDisk {
         now.into_iter().for_each(|op| op.apply(&mut state.durable_names));
         state.pending_names = later;
         Ok(())
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let state = self.state();
+        Ok(Space { usable_bytes: state.claimed.unwrap_or(state.free()), total_bytes: state.capacity.unwrap_or(0) })
+    }
+
+    fn allocate(&self, file: FileId, bytes: u64) -> io::Result<()> {
+        self.write_at(file, 0, &vec![0; bytes as usize])
     }
 }

@@ -26,7 +26,7 @@ use tokio::runtime::Runtime;
 pub use client::Client;
 
 /// Longest wait for anything. Nothing comes near it unless it is broken.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running broker.
 pub struct Rig {

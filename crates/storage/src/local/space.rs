@@ -1,0 +1,455 @@
+//! Room on the disk, by accounting: how much is left before a write would fail, who may still use it, and what checkpoints need of it.
+//!
+//! What is left is what the file system says to be free, with the reserve (`reserve.rs`) and without what the log holds and packs
+//! do not yet, since that will need its place once more. A checkpoint is only begun when its place is there, and moves more than it
+//! must only where nobody else wants to be. Admission reads one number. `docs/design/0012-disk-full.md` draws the lines.
+//! Deliberately not here: who is refused what (the broker).
+
+use super::lane::{CheckpointWish, Lane};
+use crate::disk;
+use crate::engine::{Headroom, Room};
+
+/// What is kept for the very last: a quarter of the reserve if that is less.
+const LAST_BYTES: u64 = 64 << 20;
+/// The reserve takes at most this part of the whole file system.
+const MOST_OF_ALL: u64 = 4;
+/// So much written to the log asks for another look.
+const LOOK_AGAIN_BYTES: u64 = 1 << 20;
+/// And so many flushes, where little is written.
+const LOOK_AGAIN_FLUSHES: u32 = 16;
+
+/// The parts of the reserve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Given up when room gets scarce, for commits and for what frees room.
+    First,
+    /// Given up only for a checkpoint that has no other place, and taken again after it.
+    Last,
+}
+
+/// What is known of the room, behind the lane's lock.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    /// How large the reserve is to be; 0 for "nothing is ever refused".
+    wanted: u64,
+    /// How large its parts are.
+    held: [u64; 2],
+    /// What the file system said last.
+    free: Option<u64>,
+    /// Log bytes accepted since.
+    accepted: u64,
+    /// Log bytes that no complete checkpoint covers.
+    unpacked: u64,
+    /// How much of that the checkpoint under way has written already: it is not free any more, and no longer to be written.
+    packing: u64,
+    room: Room,
+    /// Flushes since the last look.
+    flushes: u32,
+    /// Looks taken so far.
+    pub looks: u64,
+    /// Somebody should look again.
+    pub due: bool,
+    /// Something has died since a checkpoint was begun.
+    died: bool,
+    /// A checkpoint waits for so many bytes.
+    put_off: Option<u64>,
+    /// So many checkpoints in a row found less room than was counted.
+    doubt: u32,
+    /// The last part of the reserve is for the checkpoint that is under way or about to begin.
+    pub lent: bool,
+}
+
+impl Space {
+    /// `unpacked`: what the log holds at the start.
+    pub(super) fn new(wanted: u64, unpacked: u64) -> Space {
+        Space { wanted, unpacked, due: true, ..Space::default() }
+    }
+
+    /// What the seam tells.
+    pub(super) fn told(&self) -> Headroom {
+        // What is accepted is written twice: into the log, and into a pack or segment.
+        let spare = match (self.room, self.left()) {
+            (Room::Enough, Some(left)) if self.wanted > 0 => left.saturating_sub(self.scarce_line()) / 2,
+            (Room::Enough, _) => u64::MAX,
+            _ => 0,
+        };
+        Headroom { room: self.room, spare_bytes: spare, free_bytes: self.free, reserved_bytes: self.held.iter().sum() }
+    }
+
+    /// A log record was accepted.
+    pub(super) fn accepted(&mut self, bytes: u64) {
+        self.accepted += bytes;
+        self.unpacked += bytes;
+        let soon = if self.wanted == 0 { LOOK_AGAIN_BYTES } else { LOOK_AGAIN_BYTES.min(self.wanted / 16) };
+        self.due |= self.accepted >= soon;
+        self.judge();
+    }
+
+    /// A flush is complete. Others write to the disk and remove from it as well; while room is scarce that is to be seen soon.
+    pub(super) fn flushed(&mut self) {
+        self.flushes += 1;
+        if self.flushes >= LOOK_AGAIN_FLUSHES || self.room != Room::Enough {
+            self.due = true;
+        }
+    }
+
+    /// What the checkpoint that begins now will cover.
+    pub(super) fn unpacked(&self) -> u64 {
+        self.unpacked
+    }
+
+    /// The checkpoint under way has taken so much out of the log.
+    pub(super) fn packing(&mut self, bytes: u64) {
+        self.due |= self.packing != bytes;
+        self.packing = bytes;
+    }
+
+    /// The checkpoint is complete and covers so much log.
+    pub(super) fn packed(&mut self, bytes: u64) {
+        self.unpacked = self.unpacked.saturating_sub(bytes);
+        self.doubt = 0;
+        self.checkpoint_ended();
+    }
+
+    /// The checkpoint was given up; `full`: for want of room, though so many bytes had been counted to be enough.
+    pub(super) fn gave_up(&mut self, full: Option<u64>) {
+        if let Some(bytes) = full {
+            // What was removed will be free again; without doubt the same would be tried for ever.
+            self.doubt = (self.doubt + 1).min(32);
+            self.put_off = Some(bytes);
+        }
+        self.checkpoint_ended();
+    }
+
+    fn checkpoint_ended(&mut self) {
+        self.packing = 0;
+        self.lent = false;
+        self.due = true;
+    }
+
+    pub(super) fn measured(&mut self, found: disk::Space) {
+        if found.total_bytes > 0 {
+            self.wanted = self.wanted.min(found.total_bytes / MOST_OF_ALL);
+        }
+        self.free = Some(found.usable_bytes);
+        self.accepted = 0;
+        self.flushes = 0;
+        self.looks += 1;
+        self.due = false;
+        self.judge();
+    }
+
+    /// Whether there is place for a checkpoint of so many bytes. If not, it is put off until there is.
+    pub(super) fn admits(&mut self, bytes: u64) -> bool {
+        if self.has_place(bytes) {
+            return true;
+        }
+        self.put_off = Some(bytes);
+        self.lent = self.held(Part::Last) > 0 && self.place_after(bytes, self.held.iter().sum());
+        self.due |= self.lent;
+        false
+    }
+
+    pub(super) fn has_place(&self, bytes: u64) -> bool {
+        self.place_after(bytes, 0)
+    }
+
+    /// Whether so many bytes would have their place if so much more were free.
+    fn place_after(&self, bytes: u64, given_up: u64) -> bool {
+        let Some(free) = self.free else { return true };
+        let bytes = bytes.saturating_mul(1 << self.doubt);
+        bytes.saturating_add(self.last_bytes() / 8) <= free.saturating_add(given_up)
+    }
+
+    /// A checkpoint waits for room.
+    pub(super) fn puts_off(&self) -> bool {
+        self.put_off.is_some()
+    }
+
+    /// Something was deleted. If it lay in the log, a checkpoint needs less than was counted and makes more room.
+    pub(super) fn something_died(&mut self) {
+        self.died = true;
+        self.due |= self.is_scarce();
+        if self.put_off.is_some() {
+            self.put_off = Some(0);
+            self.due = true;
+        }
+    }
+
+    /// What was found before counts no more.
+    pub(super) fn begins_anew(&mut self) {
+        self.put_off = None;
+        self.doubt = 0;
+    }
+
+    /// A checkpoint that was put off has its place now, as far as one can say.
+    fn has_place_again(&mut self) -> bool {
+        let has = self.put_off.is_some_and(|bytes| self.has_place(bytes));
+        if has {
+            self.put_off = None;
+        }
+        has
+    }
+
+    /// How much a checkpoint may move of what need not move.
+    pub(super) fn spare_for_moves(&self) -> u64 {
+        match (self.free, self.left()) {
+            (Some(free), Some(left)) => match self.room {
+                Room::Enough => left.saturating_sub(self.scarce_line()),
+                // What is moved now makes room later.
+                Room::Scarce | Room::Exhausted => free.saturating_sub(self.unpacked) / 2,
+            },
+            _ => u64::MAX,
+        }
+    }
+
+    /// Whether the next log file can be filled with zeros, and what the log holds still finds its place.
+    pub(super) fn may_fill(&self, bytes: u64) -> bool {
+        self.free.is_none_or(|free| free >= bytes.saturating_add(self.to_come()))
+    }
+
+    pub(super) fn is_scarce(&self) -> bool {
+        self.room != Room::Enough
+    }
+
+    /// What the log holds and packs do not yet, and what was written into it since the last look.
+    fn to_come(&self) -> u64 {
+        self.unpacked.saturating_sub(self.packing).saturating_add(self.accepted)
+    }
+
+    /// Bytes that may still be written, the reserve included.
+    fn left(&self) -> Option<u64> {
+        let there = self.free?.saturating_add(self.held.iter().sum());
+        Some(there.saturating_sub(self.to_come()))
+    }
+
+    fn last_bytes(&self) -> u64 {
+        LAST_BYTES.min(self.wanted / 4)
+    }
+
+    /// With less left than this, records are refused: the reserve, and so much as the log may grow before anybody looks.
+    fn scarce_line(&self) -> u64 {
+        self.wanted + self.last_bytes()
+    }
+
+    /// And with less than this commits are.
+    fn exhausted_line(&self) -> u64 {
+        2 * self.last_bytes()
+    }
+
+    /// Draws the lines anew. The way back is a little longer than the way there, so that nobody is refused and let in by turns.
+    fn judge(&mut self) {
+        let Some(left) = self.left() else { return };
+        let back = |line: u64, is_below: bool| if is_below { line + line / 16 } else { line };
+        let room = if left < back(self.exhausted_line(), self.room == Room::Exhausted) {
+            Room::Exhausted
+        } else if left < back(self.scarce_line(), self.room != Room::Enough) {
+            Room::Scarce
+        } else {
+            Room::Enough
+        };
+        if room == self.room {
+            return;
+        }
+        let (left_mib, reserve_mib) = (left >> 20, self.wanted >> 20);
+        match room {
+            Room::Enough => tracing::info!(left_mib, "there is room on the disk again; everything is taken"),
+            Room::Scarce => tracing::warn!(
+                left_mib,
+                reserve_mib,
+                "the disk is nearly full: records and new topics are refused, commits go on in the reserve; delete topics or records, shorten a retention, or enlarge the disk"
+            ),
+            Room::Exhausted => tracing::error!(
+                left_mib,
+                reserve_mib,
+                "the disk is full: records, new topics and commits are refused; delete topics or records, shorten a retention, or enlarge the disk"
+            ),
+        }
+        self.room = room;
+    }
+
+    /// How large a part of the reserve is to be.
+    pub(super) fn size_of(&self, part: Part) -> u64 {
+        match part {
+            Part::First => self.wanted - self.last_bytes(),
+            Part::Last => self.last_bytes(),
+        }
+    }
+
+    pub(super) fn held(&self, part: Part) -> u64 {
+        self.held[part as usize]
+    }
+
+    pub(super) fn hold(&mut self, part: Part, bytes: u64) {
+        self.held[part as usize] = bytes;
+    }
+
+    /// The part that is to be given up now.
+    pub(super) fn gives_up(&self) -> Option<Part> {
+        let goes =
+            |part: &Part| self.held(*part) > 0 && if *part == Part::First { self.is_scarce() } else { self.lent };
+        [Part::First, Part::Last].into_iter().find(goes)
+    }
+
+    /// The part that may be taken: there is that much beyond everything else, and as much again as nobody looks.
+    pub(super) fn takes(&self) -> Option<Part> {
+        let spare = self.free.unwrap_or(0).saturating_sub(self.to_come());
+        if self.wanted == 0 || self.lent {
+            return None;
+        }
+        if self.held(Part::Last) == 0 {
+            return (spare >= self.exhausted_line()).then_some(Part::Last);
+        }
+        let whole = self.held(Part::First) == 0 && !self.is_scarce() && spare >= self.wanted;
+        whole.then_some(Part::First)
+    }
+}
+
+impl Lane {
+    /// After a look: a checkpoint that waited for room is wanted again when it is there, and where room is scarce so is every one that
+    /// gives some free.
+    pub(super) fn make_room(&mut self) {
+        if self.space.has_place_again() {
+            self.wish = self.wish.max(CheckpointWish::Wanted);
+        }
+        self.wish_for_dead_files();
+    }
+
+    /// Wants another checkpoint if much lies in files that only the retained ones still need: each frees what it drops. Where room is
+    /// scarce every such file counts, and of the log those that the older of the two retained alone needs.
+    pub(super) fn wish_for_dead_files(&mut self) {
+        let dying = self.stored.dying_bytes();
+        let wanted = if self.space.is_scarce() {
+            let died = std::mem::take(&mut self.space.died);
+            let newest = self.retained.last().map_or(0, |newest| newest.position.generation);
+            died || dying > 0 || self.files.range(..newest).next().is_some()
+        } else {
+            dying >= self.options.checkpoint_bytes
+        };
+        if wanted {
+            self.wish = self.wish.max(CheckpointWish::Wanted);
+        }
+    }
+
+    /// How much the log grows between two checkpoints: by one file where room is scarce, so that its files are used again soon.
+    pub(super) fn checkpoint_bytes(&self) -> u64 {
+        let usual = self.options.checkpoint_bytes;
+        if self.space.is_scarce() { usual.min(self.options.log_file_bytes) } else { usual }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn look(space: &mut Space, free: u64) {
+        space.measured(disk::Space { usable_bytes: free, total_bytes: 0 });
+    }
+
+    fn space(wanted: u64, free: u64) -> Space {
+        let mut space = Space::new(wanted, 0);
+        look(&mut space, free);
+        space
+    }
+
+    #[test]
+    fn the_lines_are_drawn_by_what_is_free_reserved_and_still_to_be_packed() {
+        let room = |free, held, unpacked| {
+            let mut space = Space { held: [held, 0], ..Space::new(512 * MIB, unpacked) };
+            look(&mut space, free);
+            space.room
+        };
+        assert_eq!(room(576 * MIB, 0, 0), Room::Enough);
+        assert_eq!(room(576 * MIB - 1, 0, 0), Room::Scarce);
+        assert_eq!(room(64 * MIB, 512 * MIB, 0), Room::Enough, "nobody else can take the reserve");
+        assert_eq!(
+            room(64 * MIB - 1, 512 * MIB, 0),
+            Room::Scarce,
+            "the log needs some place before anybody looks again"
+        );
+        assert_eq!(room(164 * MIB, 512 * MIB, 101 * MIB), Room::Scarce, "the log's batches need another place");
+        assert_eq!(room(128 * MIB, 0, 0), Room::Scarce);
+        assert_eq!(room(128 * MIB - 1, 0, 0), Room::Exhausted);
+    }
+
+    #[test]
+    fn what_is_accepted_counts_at_once_and_asks_for_another_look() {
+        let mut space = space(16 * MIB, 21 * MIB);
+        assert!(!space.due);
+        assert_eq!(space.told().spare_bytes, MIB / 2);
+        space.accepted(MIB / 2);
+        assert_eq!(space.room, Room::Enough, "half for the log, half for a pack");
+        space.accepted(1);
+        assert_eq!((space.room, space.told().spare_bytes), (Room::Scarce, 0));
+        space.accepted(MIB);
+        assert!(space.due);
+    }
+
+    #[test]
+    fn the_way_back_is_longer_than_the_way_there() {
+        let mut space = space(16 * MIB, 20 * MIB - 1);
+        for (free, room) in [(20 * MIB, Room::Scarce), (22 * MIB, Room::Enough), (20 * MIB, Room::Enough)] {
+            look(&mut space, free);
+            assert_eq!(space.room, room, "{free}");
+        }
+    }
+
+    #[test]
+    fn a_small_disk_has_a_small_reserve_and_without_one_nothing_is_refused() {
+        let mut small = Space::new(512 * MIB, 0);
+        small.measured(disk::Space { usable_bytes: 20 * MIB, total_bytes: 40 * MIB });
+        assert_eq!((small.room, small.wanted), (Room::Enough, 10 * MIB));
+        let none = space(0, 0);
+        assert_eq!((none.room, none.told().spare_bytes), (Room::Enough, u64::MAX));
+        assert_eq!(Space::new(512 * MIB, 0).told().room, Room::Enough, "before the first look");
+    }
+
+    #[test]
+    fn the_first_part_is_for_commits_and_the_last_for_a_checkpoint_without_another_place() {
+        let mut space = space(16 * MIB, 40 * MIB);
+        assert_eq!(space.takes(), Some(Part::Last), "it may be needed first");
+        space.hold(Part::Last, 4 * MIB);
+        look(&mut space, 36 * MIB);
+        assert_eq!(space.takes(), Some(Part::First));
+        space.hold(Part::First, 12 * MIB);
+        look(&mut space, 4 * MIB);
+        assert_eq!((space.room, space.gives_up(), space.takes()), (Room::Enough, None, None));
+        look(&mut space, MIB);
+        assert_eq!((space.room, space.gives_up()), (Room::Scarce, Some(Part::First)));
+        space.hold(Part::First, 0);
+        look(&mut space, 0);
+        assert_eq!((space.room, space.gives_up()), (Room::Exhausted, None));
+        assert!(!space.admits(8 * MIB) && !space.lent, "it would not do");
+        assert!(!space.admits(MIB) && space.lent);
+        assert_eq!(space.gives_up(), Some(Part::Last));
+        space.hold(Part::Last, 0);
+        look(&mut space, 4 * MIB);
+        assert!(space.has_place_again() && !space.puts_off());
+        assert_eq!(space.takes(), None, "it is in use");
+        space.packed(0);
+        look(&mut space, 9 * MIB);
+        assert_eq!(space.takes(), Some(Part::Last));
+    }
+
+    #[test]
+    fn a_checkpoint_that_found_less_room_than_was_counted_is_not_tried_for_ever() {
+        let mut space = space(0, 100 * MIB);
+        let mut tries = 0;
+        while space.admits(MIB) {
+            space.gave_up(Some(MIB));
+            look(&mut space, 100 * MIB);
+            tries += 1;
+            assert_eq!(space.has_place_again(), space.doubt < 7);
+        }
+        assert_eq!(tries, 7);
+        space.something_died();
+        assert!(space.due && space.has_place_again(), "it is counted anew");
+        assert!(!space.admits(MIB));
+        look(&mut space, 200 * MIB);
+        assert!(space.has_place_again() && space.admits(MIB));
+        space.packed(0);
+        assert_eq!(space.doubt, 0);
+    }
+}
