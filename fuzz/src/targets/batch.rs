@@ -61,11 +61,11 @@ fn judge(batch: &Bytes) {
 
 /// With the codec that a topic may want it is as good as it was, or too large.
 fn recompressed(header: &BatchHeader, batch: &Bytes, rules: &BatchRules, walked: &Walked) {
-    for codec in [Compression::None, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
-        match recompress(header, batch, codec.into(), rules) {
-            Ok((header, stored)) => assert_eq!(walk_counted(&header, &stored, rules).0.as_ref(), Ok(walked)),
-            Err(error) => assert!(matches!(error, BatchError::RecompressedTooLarge { .. }), "{error}"),
-        }
+    const CODECS: [Compression; 4] = [Compression::None, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+    let codec = CODECS[batch.len() % CODECS.len()]; // one for each input, since compressing is slow
+    match recompress(header, batch, codec.into(), rules) {
+        Ok((header, stored)) => assert_eq!(walk_counted(&header, &stored, rules).0.as_ref(), Ok(walked)),
+        Err(error) => assert!(matches!(error, BatchError::RecompressedTooLarge { .. }), "{error}"),
     }
 }
 
