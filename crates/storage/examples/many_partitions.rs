@@ -50,6 +50,10 @@ fn resident_mib() -> u64 {
 #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 fn main() {
     let dir = std::env::args().nth(1).map_or_else(|| std::env::temp_dir().join("many-partitions"), PathBuf::from);
+    if dir.to_string_lossy().starts_with('-') {
+        println!("Usage: many_partitions [DIR [GIB]]: writes GIB (2) below DIR and leaves it there");
+        return;
+    }
     let gib: u64 = std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(2);
     for (name, checkpoint_bytes) in [("without", u64::MAX), ("with", 48 << 20)] {
         let options = LocalOptions { checkpoint_bytes, ..LocalOptions::default() };

@@ -24,6 +24,7 @@ pub fn run(_: &Args) -> Result<bool> {
         let full = workspace::root().join(&path);
         // A tracked file that is gone is about to be removed from the next commit.
         let Ok(bytes) = std::fs::read(&full) else { continue };
+        broken.extend(sources::check_size(&path, bytes.len()));
         let Ok(text) = String::from_utf8(bytes) else { continue };
         broken.extend(sources::check(&path, &text));
     }

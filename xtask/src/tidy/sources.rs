@@ -7,11 +7,19 @@ use syn::visit::{self, Visit};
 
 /// Most lines of a function outside tests.
 const FUNCTION_LINES: usize = 70;
+/// Most bytes of any file.
+const FILE_BYTES: usize = 1 << 20;
 /// Most lines of a file.
 const FILE_LINES: usize = 800;
 
 /// Files that may do what clippy.toml forbids everywhere else; tests, measurements and these tools besides.
 const EXCEPTIONS: [&str; 3] = ["crates/broker/src/host.rs", "crates/client/src/host.rs", "crates/storage/src/disk.rs"];
+
+/// Refuses what a clone should not have to carry for ever.
+pub fn check_size(path: &str, bytes: usize) -> Option<String> {
+    let large = bytes > FILE_BYTES;
+    large.then(|| format!("{path}: {bytes} bytes; make it when it is needed, or .gitignore it if it is a run's data"))
+}
 
 /// Judges one file by its path in the repository.
 pub fn check(path: &str, text: &str) -> Vec<String> {
@@ -138,6 +146,12 @@ mod tests {
         let broken = check("crates/a/src/b.rs", "fn f() {}\n");
         assert_eq!(broken.len(), 1);
         assert!(broken[0].contains("//!"), "{broken:?}");
+    }
+
+    #[test]
+    fn a_file_larger_than_a_mebibyte_is_not_taken_in() {
+        assert_eq!(check_size("docs/plot.svg", FILE_BYTES), None);
+        assert!(check_size("data/00000001.seg", FILE_BYTES + 1).is_some_and(|why| why.starts_with("data/")));
     }
 
     #[test]
