@@ -55,7 +55,7 @@ Exit codes:
   1    it could not be played; the message says why
   2    wrong arguments
   4    the closing table does not add up
-  130  ended with Ctrl-C";
+  130  ended with Ctrl-C, or by another signal";
 
 /// Arguments of `pagemark demo`.
 #[derive(Debug, Clone, clap::Args)]
@@ -125,6 +125,7 @@ fn told(code: Result<ExitCode>) -> ExitCode {
 /// Plays, and clears the stage however that ends.
 async fn run_until_told_to_end(args: &DemoArgs) -> Result<ExitCode> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let program = std::env::current_exe().context("this program does not know where it is")?;
     let show = Show::new(args.pace.map(Duration::from_millis), args.output == Output::Json);
     let stage = Stage::set(program, show.clone()).await?;
@@ -132,6 +133,7 @@ async fn run_until_told_to_end(args: &DemoArgs) -> Result<ExitCode> {
         played = play(&stage, args) => played.map(Some),
         _ = interrupt.recv() => Ok(None),
         _ = terminate.recv() => Ok(None),
+        _ = hangup.recv() => Ok(None),
     };
     let directory = stage.clear(args.keep && matches!(played, Ok(Some(_)))).await?;
     let Some(mut verdict) = played? else { return Ok(ExitCode::from(EXIT_INTERRUPTED)) };

@@ -22,9 +22,9 @@ pub const TOPIC: &str = "sales-4";
 pub const GROUP: &str = "commission-4";
 
 const PARTITIONS: i32 = 4;
-/// How many records the consumers work on before one is killed.
-const CARLS: usize = 7;
-const DORAS: usize = 9;
+/// How many records the consumers work on before one is killed: half in each of their partitions.
+const CARLS: usize = 6;
+const DORAS: usize = 10;
 
 const SHARES: &str = "\
 A topic can have several partitions, each a log with offsets of its own. The
@@ -71,22 +71,26 @@ pub async fn play(stage: &Stage, audit: &Audit, sales: &[Sale]) -> Result<Vec<Ch
     ])
 }
 
-/// Two consumers that have two partitions each, and wait for records.
+/// A consumer that has all partitions, and another that comes and gets half of them. Both wait for records then.
 async fn share(stage: &Stage) -> Result<(Player, Player)> {
     let mut carl = Player::start(&stage.role(TOPIC, GROUP, "carl"))?;
-    let mut dora = Player::start(&stage.role(TOPIC, GROUP, "dora"))?;
     carl.allow(Step::Record).await?;
+    carl.gather(PARTITIONS as usize).await?;
+    tell(stage, &carl).await?;
+    let mut dora = Player::start(&stage.role(TOPIC, GROUP, "dora"))?;
     dora.allow(Step::Record).await?;
     let half = PARTITIONS as usize / 2;
-    while carl.partitions.len() != half || dora.partitions.len() != half {
-        tokio::select! { heard = carl.hear() => drop(heard?), heard = dora.hear() => drop(heard?) }
-    }
-    for player in [&carl, &dora] {
-        let has: Vec<String> = player.partitions.keys().map(|partition| format!("{TOPIC}-{partition}")).collect();
-        let line = format!("    {} (process {}) has {}", player.name, player.pid(), has.join(" and "));
-        stage.show.say(&line).await?;
-    }
+    dora.gather(half).await?;
+    carl.gather(PARTITIONS as usize - half).await?;
+    tell(stage, &dora).await?;
+    tell(stage, &carl).await?;
     Ok((carl, dora))
+}
+
+async fn tell(stage: &Stage, player: &Player) -> Result<()> {
+    let partitions: Vec<String> = player.partitions.keys().map(ToString::to_string).collect();
+    let (name, pid, partitions) = (&player.name, player.pid(), partitions.join(", "));
+    stage.show.say(&format!("    {name} (process {pid}) has partitions {partitions} of {TOPIC}")).await
 }
 
 /// Lets the survivor work on until it has all partitions; where it began with those of the dead one.
