@@ -21,8 +21,6 @@ use crate::partitions::Partition;
 /// Bytes of log read in one turn while loading, so that a long load does not keep other shards waiting.
 const LOAD_SLICE_BYTES: usize = 1 << 20;
 
-/// A commit whose append takes longer is answered COORDINATOR_NOT_AVAILABLE (O-18; Kafka's `offsets.commit.timeout.ms`).
-const COMMIT_TIMEOUT_MS: u64 = 5_000;
 /// Batches are split beyond so many bytes of keys and values: more than core lets one request write, and well below what a
 /// log record can hold.
 const BATCH_SPLIT_BYTES: usize = 9 << 20;
@@ -59,6 +57,8 @@ pub(super) struct OwnedGroupShard {
     durable_end: Offset,
     /// Appends on their way to the disk: the end of each and when it was handed over, oldest first.
     in_flight: VecDeque<(Offset, MonoMs)>,
+    /// A commit whose append takes longer is answered COORDINATOR_NOT_AVAILABLE (O-18).
+    commit_timeout_ms: u64,
     /// Commits that wait for an append below this have been told that it takes too long (O-18).
     told_late: Offset,
     /// When the core wants to be called.
@@ -75,6 +75,7 @@ impl OwnedGroupShard {
         number: u32,
         partition: Arc<Partition>,
         settings: Arc<GroupSettings>,
+        commit_timeout_ms: u64,
         start: Offset,
         end: Offset,
     ) -> Self {
@@ -89,6 +90,7 @@ impl OwnedGroupShard {
             durable_end: end,
             in_flight: VecDeque::new(),
             told_late: Offset(0),
+            commit_timeout_ms,
             deadline: None,
             next_sweep: MonoMs(0),
             swept_end: Offset(0),
@@ -163,13 +165,13 @@ impl OwnedGroupShard {
     /// When commits must be told that their append takes too long; `None` if none is on its way (O-18).
     pub fn commit_deadline(&self) -> Option<MonoMs> {
         let oldest = self.in_flight.iter().find(|(end, _)| *end > self.told_late);
-        oldest.map(|(_, since)| since.plus(COMMIT_TIMEOUT_MS))
+        oldest.map(|(_, since)| since.plus(self.commit_timeout_ms))
     }
 
     /// Answers the commits whose append has been on its way for too long: whether they are stored is not known. Other
     /// answers go on waiting.
     pub fn refuse_late_commits(&mut self, now: MonoMs) {
-        let late = self.in_flight.iter().take_while(|(_, since)| since.plus(COMMIT_TIMEOUT_MS) <= now);
+        let late = self.in_flight.iter().take_while(|(_, since)| since.plus(self.commit_timeout_ms) <= now);
         let Some(end) = late.map(|(end, _)| *end).last() else { return };
         self.told_late = self.told_late.max(end);
         for waiting in self.held.range_mut(..=end).map(|(_, waiting)| waiting) {

@@ -242,7 +242,9 @@ impl Executor {
                 let epoch = partition.leader_epoch();
                 if shard.0 < self.group_shard_count {
                     let (settings, log) = (Arc::clone(&self.group_settings), Arc::clone(&partition));
-                    let group_shard = OwnedGroupShard::new(shard.0, log, settings, opened.log_start, opened.log_end);
+                    let timeout_ms = self.configs.settings().offsets_commit_timeout_ms.unsigned_abs().into();
+                    let (start, end) = (opened.log_start, opened.log_end);
+                    let group_shard = OwnedGroupShard::new(shard.0, log, settings, timeout_ms, start, end);
                     self.group_shards.insert(shard.0, group_shard);
                 }
                 let state = PartitionState::opened(opened.log_end, epoch, opened.producers, self.now.mono);

@@ -207,6 +207,10 @@ settings! {
     offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes", "4096",
         Allowed::Whole { min: 0, max: INT_MAX, unit: "" };
 
+    /// How long a commit may take to become durable; then its client is told to try again, and the commit may be there or not.
+    offsets_commit_timeout_ms: i32 = "offsets.commit.timeout.ms", "5000",
+        Allowed::Whole { min: 1, max: INT_MAX, unit: "ms" };
+
     /// How long offsets are kept that nobody uses: of a group without members since it is so, of a topic that no member is
     /// subscribed to since the commit. By default only those that mark no data any more go then
     /// (`pagemark.offsets.retention.policy`).

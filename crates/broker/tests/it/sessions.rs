@@ -10,7 +10,7 @@ use pagemark_wire::messages::*;
 use tokio::time::{Instant, advance};
 
 use crate::support::client::*;
-use crate::support::simulated::{SimulatedClient, simulated, simulated_on};
+use crate::support::simulated::{Simulated, SimulatedClient, simulated, simulated_on};
 
 const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -167,25 +167,29 @@ fn nobody_is_expired_by_a_broker_that_comes_late_itself_g_9_invariant_26() {
 }
 
 #[test]
-fn a_commit_whose_append_takes_over_five_seconds_is_told_so_o_18() {
-    let engine = Arc::new(MemoryEngine::released_by_hand());
-    simulated_on(&engine, &[], async |broker| {
-        let (mut committer, mut reader) = (broker.client().await, broker.client().await);
-        let topics = create_request(&[new_topic("orders", 1, &[])]);
-        committer.send(7, &topics).await;
-        while broker.topic("orders").is_none() {
-            engine.release();
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(committer.receive::<CreateTopicsRequest>(7).await.topics[0].error_code, 0);
-        let begun = Instant::now();
-        let answer = committer.ask(8, &commit_request("readers", &[("orders", 0, 4, "")])).await;
-        assert_eq!(answer.topics[0].partitions[0].error_code, 15);
-        let waited = begun.elapsed();
-        assert!((seconds(5)..seconds(6)).contains(&waited), "{waited:?}");
-        reader.send(8, &committed_request("readers", Some(&[("orders", 0)]))).await;
+fn a_commit_whose_append_takes_too_long_is_told_so_o_18() {
+    for (changes, told_after) in [(&[][..], seconds(5)), (&["offsets.commit.timeout.ms=90000"], seconds(90))] {
+        let engine = Arc::new(MemoryEngine::released_by_hand());
+        simulated_on(&engine, changes, async |broker| late_commit(&engine, broker, told_after).await);
+    }
+}
+
+async fn late_commit(engine: &MemoryEngine, broker: Simulated, told_after: Duration) {
+    let (mut committer, mut reader) = (broker.client().await, broker.client().await);
+    let topics = create_request(&[new_topic("orders", 1, &[])]);
+    committer.send(7, &topics).await;
+    while broker.topic("orders").is_none() {
         engine.release();
-        let offsets = reader.receive::<OffsetFetchRequest>(8).await;
-        assert_eq!(offsets.groups[0].topics[0].partitions[0].committed_offset, 4, "it was stored all the same");
-    });
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(committer.receive::<CreateTopicsRequest>(7).await.topics[0].error_code, 0);
+    let begun = Instant::now();
+    let answer = committer.ask(8, &commit_request("readers", &[("orders", 0, 4, "")])).await;
+    assert_eq!(answer.topics[0].partitions[0].error_code, 15);
+    let waited = begun.elapsed();
+    assert!((told_after..told_after + seconds(1)).contains(&waited), "{waited:?}");
+    reader.send(8, &committed_request("readers", Some(&[("orders", 0)]))).await;
+    engine.release();
+    let offsets = reader.receive::<OffsetFetchRequest>(8).await;
+    assert_eq!(offsets.groups[0].topics[0].partitions[0].committed_offset, 4, "it was stored all the same");
 }
