@@ -1,8 +1,8 @@
-//! ListOffsets (key 2), versions 1 to 10: earliest, latest, by time.
+//! ListOffsets (key 2), versions 1 to 11: earliest, latest, by time.
 //!
 //! v2 added isolation, v4 leader epochs, v6 is flexible, v7 the greatest timestamp (-3), v8 earliest local (-4), v9 latest
-//! tiered (-5), v10 a timeout. Only what is durable is ever answered.
-//! Deliberately not here: tiered storage; -4 is the log start and -5 nothing.
+//! tiered (-5), v10 a timeout, v11 earliest pending upload (-6). Only what is durable is ever answered.
+//! Deliberately not here: tiered storage; -4 is the log start, -5 and -6 are nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 /// Requests with lookups by time that are worked on at a time, in the whole process: each may have a batch decompressed.
 static BY_TIME: Semaphore = Semaphore::const_new(2);
@@ -130,6 +131,7 @@ fn look_up(broker: &Broker, version: i16, partition: &Partition, timestamp: i64)
             Ok(Position { epoch: epoch_at(partition, extent.log_start), ..special(extent.log_start) })
         }
         LATEST_TIERED if version >= 9 => Ok(NOTHING),
+        EARLIEST_PENDING_UPLOAD if version >= 11 => Ok(NOTHING),
         ..0 => Err(ErrorCode::UnsupportedVersion),
         0.. => find(broker, partition, &extent, Locate::Time(timestamp)),
     }

@@ -1,10 +1,10 @@
-//! OffsetCommit (key 8), versions 2 to 9: a group's bookmarks.
+//! OffsetCommit (key 8), versions 2 to 10: a group's bookmarks.
 //!
 //! v2 to v4 carry a retention, v6 the leader epoch (KIP-320), v7 static members, v8 is flexible, v9 speaks of member epochs
-//! (KIP-848). Topics that do not exist are answered here, partition by partition; the rest goes to the group's shard as one
+//! (KIP-848), v10 names topics by id. Topics that do not exist are answered here, partition by partition; the rest goes to the group's shard as one
 //! atomic commit (O-4, O-18). So are commits of those who read a former topic of the name, as far as their leader epoch
 //! tells it (O-7, R-96). The answer leaves when the commit is on stable storage. Commits that look wrong are counted, not refused.
-//! Deliberately not here: who may commit (`core::group`), version 10 with topic ids.
+//! Deliberately not here: who may commit (`core::group`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use pagemark_core::coordinator::{Answer, CommitAnswer, CommitRequest, OffsetToCo
 use pagemark_wire::ErrorCode;
 use pagemark_wire::messages::offset_commit_request::OffsetCommitRequestTopic;
 use pagemark_wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
-use pagemark_wire::messages::{OffsetCommitRequest, OffsetCommitResponse};
-use pagemark_wire::types::{Generation, LeaderEpoch, Offset, PartitionIndex, PartitionKey};
+use pagemark_wire::messages::{OffsetCommitRequest, OffsetCommitResponse, topic_name};
+use pagemark_wire::types::{Generation, LeaderEpoch, Offset, PartitionIndex, PartitionKey, TopicId};
 
 use super::Call;
 use crate::broker::Broker;
@@ -22,10 +22,13 @@ use crate::executor::Outgoing;
 use crate::metadata::registry::Topic;
 use crate::metrics::{Metrics, Oddity};
 
+/// First version that names topics by id.
+const BY_ID: i16 = 10;
+
 /// Commits what can be committed.
 pub fn handle(call: Call, out: &mut Outgoing, request: OffsetCommitRequest) {
     let group_id = request.group_id.to_string();
-    let (offsets, topics) = resolve(&call.broker, request.topics);
+    let (offsets, topics) = resolve(&call.broker, request.topics, call.version);
     let broker = Arc::clone(&call.broker);
     let standings: Vec<Standing> = offsets.iter().map(|offset| standing(&broker, offset)).collect();
     if offsets.is_empty() {
@@ -50,24 +53,28 @@ pub fn handle(call: Call, out: &mut Outgoing, request: OffsetCommitRequest) {
 fn resolve(
     broker: &Broker,
     topics: Vec<OffsetCommitRequestTopic>,
+    version: i16,
 ) -> (Vec<OffsetToCommit>, Vec<OffsetCommitResponseTopic>) {
     let view = broker.registry.view();
     let mut offsets = Vec::new();
     let mut responses = Vec::with_capacity(topics.len());
     for asked in topics {
-        let topic = view.by_name(&asked.name);
+        let by_id = version >= BY_ID;
+        let topic = if by_id { view.by_id(TopicId(asked.topic_id)) } else { view.by_name(&asked.name) };
+        let absent =
+            if by_id && topic.is_none() { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
         let mut partitions = Vec::with_capacity(asked.partitions.len());
         for partition in asked.partitions {
             let index = PartitionIndex(partition.partition_index);
             let response = OffsetCommitResponsePartition::default().with_partition_index(index.0);
             let epoch = LeaderEpoch(partition.committed_leader_epoch);
             let known = topic.filter(|t| t.partition(index).is_some());
-            let is_former = known.is_some_and(|t| is_of_a_former_topic(t, epoch));
+            let is_former = !by_id && known.is_some_and(|t| is_of_a_former_topic(t, epoch));
             if is_former {
                 broker.metrics.commit(Oddity::FormerTopic);
             }
             match known.filter(|_| !is_former) {
-                None => partitions.push(response.with_error_code(ErrorCode::UnknownTopicOrPartition.code())),
+                None => partitions.push(response.with_error_code(absent.code())),
                 Some(topic) => {
                     partitions.push(response);
                     offsets.push(OffsetToCommit {
@@ -81,7 +88,9 @@ fn resolve(
                 }
             }
         }
-        responses.push(OffsetCommitResponseTopic::default().with_name(asked.name).with_partitions(partitions));
+        let name = topic.map_or(asked.name, |topic| topic_name(&topic.name));
+        let response = OffsetCommitResponseTopic::default().with_name(name).with_topic_id(asked.topic_id);
+        responses.push(response.with_partitions(partitions));
     }
     (offsets, responses)
 }

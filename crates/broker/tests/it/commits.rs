@@ -5,6 +5,7 @@ use pagemark_wire::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use pagemark_wire::messages::offset_fetch_response::OffsetFetchResponseTopics;
 use pagemark_wire::messages::*;
 use pagemark_wire::records::{Records, split_batches};
+use uuid::Uuid;
 
 use crate::support::client::*;
 use crate::support::{Rig, local_engine};
@@ -218,4 +219,43 @@ fn a_commit_by_name_is_stored_under_the_id_that_the_name_has_then_o_62() {
         assert_eq!(last.topic_id.0, id);
         assert_eq!(client.delete("orders"), 0);
     }
+}
+
+#[test]
+fn from_version_10_on_topics_are_named_by_id_and_unknown_ones_are_100_o_4_o_30() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    let former = client.create("orders", 1, &[]);
+    assert_eq!(client.delete("orders"), 0);
+    let orders = client.create("orders", 2, &[]);
+    let sales = client.create("sales", 1, &[]);
+
+    let asked = [(former, 0), (orders, 1), (Uuid::nil(), 0), (sales, 0), (orders, 7)];
+    let mut commit = commit_request("g", &asked.map(|(_, partition)| ("", partition, 5, "note")));
+    commit.topics.iter_mut().zip(asked).for_each(|(topic, (id, _))| topic.topic_id = id);
+    let answer = client.ask(10, &commit);
+    let told: Vec<_> = answer.topics.iter().map(|t| (t.topic_id, t.partitions[0].error_code)).collect();
+    assert_eq!(told, [(former, 100), (orders, 0), (Uuid::nil(), 100), (sales, 0), (orders, 3)], "each for itself");
+
+    let mut fetch = committed_request("g", Some(&asked.map(|(_, partition)| ("", partition))));
+    fetch.groups[0].topics.iter_mut().flatten().zip(asked).for_each(|(topic, (id, _))| topic.topic_id = id);
+    let answer = client.ask(10, &fetch);
+    let told: Vec<_> = answer.groups[0].topics.iter().map(|t| (t.topic_id, &t.partitions[0])).collect();
+    let told: Vec<_> = told.into_iter().map(|(id, p)| (id, p.committed_offset, p.error_code)).collect();
+    let expected = [(former, -1, 100), (orders, 5, 0), (Uuid::nil(), -1, 100), (sales, 5, 0), (orders, -1, 0)];
+    assert_eq!((answer.groups[0].error_code, told), (0, expected.to_vec()), "in the order asked (Q-23)");
+
+    let all = client.ask(10, &committed_request("g", None));
+    let ids: Vec<_> = all.groups[0].topics.iter().map(|t| (t.topic_id, t.name.as_str(), t.partitions.len())).collect();
+    assert_eq!(ids, [(orders, "", 1), (sales, "", 1)]);
+    assert_eq!(client.delete("orders"), 0);
+    let again = client.create("orders", 2, &[]);
+    fetch.groups[0].topics.as_mut().unwrap()[0].topic_id = again;
+    let answer = client.ask(10, &fetch);
+    let told: Vec<_> = answer.groups[0].topics.iter().map(|t| t.partitions[0].error_code).collect();
+    assert_eq!((told, answer.groups[0].topics[0].partitions[0].committed_offset), (vec![0, 100, 100, 0, 100], -1));
+    let mut generation = commit.with_generation_id_or_member_epoch(3);
+    generation.group_id = group_id("nobody");
+    let codes: Vec<_> = client.ask(10, &generation).topics.iter().map(|t| t.partitions[0].error_code).collect();
+    assert_eq!(codes, [100, 100, 100, 69, 100], "O-3");
 }

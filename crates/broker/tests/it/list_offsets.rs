@@ -56,8 +56,8 @@ fn special_values_below_their_version_and_unknown_ones_get_35_r_60() {
     let rig = Rig::memory();
     let mut client = rig.client();
     client.create("orders", 1, &[]);
-    for version in 1..=10 {
-        for (timestamp, since) in [(-3, 7), (-4, 8), (-5, 9), (-6, 99), (-7, 99), (i64::MIN, 99)] {
+    for version in 1..=11 {
+        for (timestamp, since) in [(-3, 7), (-4, 8), (-5, 9), (-6, 11), (-7, 99), (i64::MIN, 99)] {
             let answer = client.ask(version, &list_offsets_request("orders", 0, timestamp));
             let found = &answer.topics[0].partitions[0];
             assert_eq!(found.error_code, if version >= since { 0 } else { 35 }, "{timestamp} in version {version}");

@@ -105,11 +105,12 @@ fn the_replaced_one_is_fenced_in_every_call_g_30_g_32_e_9() {
     for version in 3..=4 {
         assert_eq!(heartbeat(&old, Some("a"), version), 82, "Heartbeat {version}");
     }
-    for version in 7..=9 {
-        let request = commit_request(GROUP, &[("orders", 0, 1, "")])
+    for version in 7..=10 {
+        let mut request = commit_request(GROUP, &[("orders", 0, 1, "")])
             .with_generation_id_or_member_epoch(2)
             .with_member_id(old.id.clone())
             .with_group_instance_id(Some(text("a")));
+        request.topics[0].topic_id = rig.client().ask(12, &metadata_request(&["orders"])).topics[0].topic_id;
         assert_eq!(
             rig.client().ask(version, &request).topics[0].partitions[0].error_code,
             82,

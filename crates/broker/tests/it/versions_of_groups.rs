@@ -7,6 +7,7 @@ use pagemark_wire::messages::leave_group_request::MemberIdentity;
 use pagemark_wire::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use pagemark_wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use pagemark_wire::messages::*;
+use uuid::Uuid;
 
 use crate::support::Rig;
 use crate::support::client::*;
@@ -14,15 +15,18 @@ use crate::versions::{ORDERS, ask, each_version, rig};
 
 #[test]
 fn commits_are_taken_and_told_in_every_version() {
-    let (rig, _) = rig();
+    let (rig, id) = rig();
     each_version(Api::OffsetCommit, |version| {
         let offset = 100 + i64::from(version);
         let mut request = commit_request("readers", &[(ORDERS, 1, offset, "note")]);
+        request.topics[0].topic_id = id;
         if version >= 6 {
             request.topics[0].partitions[0].committed_leader_epoch = 0;
         }
         let answer = ask(&rig, version, &request);
-        assert_eq!((answer.topics[0].name.as_str(), answer.topics[0].partitions[0].partition_index), (ORDERS, 1));
+        let (name, told_id) = if version >= 10 { ("", id) } else { (ORDERS, Uuid::nil()) };
+        assert_eq!((answer.topics[0].name.as_str(), answer.topics[0].topic_id), (name, told_id), "{version}");
+        assert_eq!(answer.topics[0].partitions[0].partition_index, 1);
         assert_eq!(answer.topics[0].partitions[0].error_code, 0);
         let told = rig.client().committed("readers", ORDERS, 1);
         assert_eq!((told.committed_offset, told.metadata.as_deref()), (offset, Some("note")));
@@ -30,10 +34,12 @@ fn commits_are_taken_and_told_in_every_version() {
     });
     each_version(Api::OffsetFetch, |version| {
         if version >= 8 {
-            let answer = ask(&rig, version, &committed_request("readers", Some(&[(ORDERS, 1)])));
+            let mut request = committed_request("readers", Some(&[(ORDERS, 1)]));
+            request.groups[0].topics.as_mut().unwrap()[0].topic_id = id;
+            let answer = ask(&rig, version, &request);
             let group = &answer.groups[0];
             assert_eq!((group.group_id.as_str(), group.error_code), ("readers", 0));
-            assert_eq!(group.topics[0].partitions[0].committed_offset, 109);
+            assert_eq!(group.topics[0].partitions[0].committed_offset, 110);
             return;
         }
         let topic = OffsetFetchRequestTopic::default().with_name(topic_name(ORDERS)).with_partition_indexes(vec![1, 0]);
@@ -41,7 +47,7 @@ fn commits_are_taken_and_told_in_every_version() {
         let answer = ask(&rig, version, &request);
         assert_eq!((answer.error_code, answer.topics[0].name.as_str()), (0, ORDERS));
         let told = &answer.topics[0].partitions;
-        assert_eq!((told[0].partition_index, told[0].committed_offset, told[0].error_code), (1, 109, 0));
+        assert_eq!((told[0].partition_index, told[0].committed_offset, told[0].error_code), (1, 110, 0));
         assert_eq!(told[0].committed_leader_epoch, if version >= 5 { 0 } else { -1 });
         assert_eq!((told[1].partition_index, told[1].committed_offset, told[1].error_code), (0, -1, 0), "O-26");
         assert_eq!(told[1].metadata.as_deref(), Some(""), "Q-22");

@@ -140,7 +140,7 @@ impl Connection {
 
     /// The highest version that both sides speak.
     pub(crate) fn version(&self, api: Api) -> Result<i16, CallError> {
-        let (lowest, highest) = (api.info().lowest, api.info().highest);
+        let (lowest, highest) = (api.info().lowest, highest_written(api));
         let range = self.versions.iter().find(|(key, ..)| *key == api.key());
         let (_, least, most) = *range.ok_or(CallError::Unsupported(api))?;
         let version = highest.min(most);
@@ -326,6 +326,14 @@ fn hand_over(link: &Link, frame: &Bytes) -> Result<(), String> {
             answer.send(Err(CallError::Protocol(why.clone()))).ok();
             Err(why)
         }
+    }
+}
+
+/// The highest version in which we ask: commits name topics, of which we know the name always and the id only mostly.
+fn highest_written(api: Api) -> i16 {
+    match api {
+        Api::OffsetCommit | Api::OffsetFetch => 9,
+        _ => api.info().highest,
     }
 }
 

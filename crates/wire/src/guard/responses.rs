@@ -176,11 +176,21 @@ const METADATA: &[Field] = &[
     ERROR.from(13),
 ];
 
-const OFFSET_COMMIT: &[Field] =
-    &[THROTTLE.from(3), array("topics", &Kind::Struct(&[field("name", TEXT), array("partitions", &PARTITION_ERROR)]))];
+const OFFSET_COMMIT: &[Field] = &[
+    THROTTLE.from(3),
+    array(
+        "topics",
+        &Kind::Struct(&[
+            field("name", TEXT).to(9),
+            field("topicId", UUID).from(10),
+            array("partitions", &PARTITION_ERROR),
+        ]),
+    ),
+];
 
 const OFFSET_FETCH_TOPIC: Kind = Kind::Struct(&[
-    field("name", TEXT),
+    field("name", TEXT).to(9),
+    field("topicId", UUID).from(10),
     array(
         "partitions",
         &Kind::Struct(&[

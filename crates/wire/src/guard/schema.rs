@@ -245,7 +245,8 @@ const OFFSET_COMMIT: &[Field] = &[
     field(
         "topics",
         Kind::Array(&Kind::Struct(&[
-            field("name", TOPIC),
+            field("name", TOPIC).to(9),
+            field("topicId", UUID).from(10),
             field(
                 "partitions",
                 Kind::Array(&Kind::Struct(&[
@@ -259,7 +260,11 @@ const OFFSET_COMMIT: &[Field] = &[
     ),
 ];
 
-const OFFSET_FETCH_TOPICS: Kind = Kind::Array(&Kind::Struct(&[field("name", TOPIC), field("partitionIndexes", I32S)]));
+const OFFSET_FETCH_TOPICS: Kind = Kind::Array(&Kind::Struct(&[
+    field("name", TOPIC).to(9),
+    field("topicId", UUID).from(10),
+    field("partitionIndexes", I32S),
+]));
 
 const OFFSET_FETCH: &[Field] = &[
     field("groupId", TEXT).to(7),
