@@ -173,7 +173,7 @@ impl Checkpoints<'_> {
         let mut fold = Fold::default();
         let mut chain = Chain::default();
         for (head, state) in links.iter().rev() {
-            if checkpoint::restore(&mut fold, head.number, state).is_none() {
+            if checkpoint::restore(&mut fold, state).is_none() {
                 tracing::error!(number = head.number, "a checkpoint makes no sense");
                 return Ok(None);
             }

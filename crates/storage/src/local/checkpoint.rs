@@ -98,14 +98,13 @@ pub(super) struct Captured {
 }
 
 impl Captured {
-    /// `previous` is the checkpoint that this becomes a change to; 0: all of it is to be told.
-    pub(super) fn of(key: PartitionKey, partition: &Partition, previous: u64) -> Captured {
+    /// As a change to the checkpoint before, or all of it. A segment changes only while a checkpoint is written, and that one tells
+    /// of it; but for the last one, which is closed for good when a checkpoint is given up, and may grow again in this one.
+    pub(super) fn of(key: PartitionKey, partition: &Partition, change: bool) -> Captured {
         let mut state = BytesMut::new();
         put_partition_state(&mut state, partition);
         let segments = &partition.index.segments;
-        // The last one may grow.
-        let known = segments.partition_point(|s| s.since <= previous).min(segments.len().saturating_sub(1));
-        let (kept, told) = segments.split_at(if previous == 0 { 0 } else { known });
+        let (kept, told) = segments.split_at(if change { segments.len().saturating_sub(1) } else { 0 });
         Captured {
             key,
             instance: partition.instance,
@@ -223,8 +222,8 @@ fn decode_head(r: &mut Reader<'_>) -> Option<Head> {
     })
 }
 
-/// Changes a state into the one that the checkpoint of this number says; an empty one for a whole checkpoint.
-pub(super) fn restore(fold: &mut Fold, number: u64, state: &[u8]) -> Option<()> {
+/// Changes a state into the one that a checkpoint says; an empty one for a whole checkpoint.
+pub(super) fn restore(fold: &mut Fold, state: &[u8]) -> Option<()> {
     let r = &mut Reader(state);
     fold.meta.restore(r)?;
     for _ in 0..r.u64()? {
@@ -235,7 +234,7 @@ pub(super) fn restore(fold: &mut Fold, number: u64, state: &[u8]) -> Option<()> 
         let key = r.partition()?;
         let mut partition = parse_partition(r)?;
         let known = fold.partition_quietly(key).map(|p| std::mem::take(&mut p.index.segments)).unwrap_or_default();
-        parse_segments(r, number, known)?.into_iter().for_each(|s| partition.index.put_segment(s));
+        parse_segments(r, known)?.into_iter().for_each(|s| partition.index.put_segment(s));
         fold.restore(key, partition)?;
     }
     r.end()
@@ -299,7 +298,7 @@ fn parse_partition(r: &mut Reader<'_>) -> Option<Partition> {
 }
 
 /// The segments of a partition, given those that it had.
-fn parse_segments(r: &mut Reader<'_>, number: u64, known: Vec<Segment>) -> Option<Vec<Segment>> {
+fn parse_segments(r: &mut Reader<'_>, known: Vec<Segment>) -> Option<Vec<Segment>> {
     let count = r.u32()?;
     let mut segments = Vec::new();
     if count & KEPT != 0 {
@@ -313,7 +312,7 @@ fn parse_segments(r: &mut Reader<'_>, number: u64, known: Vec<Segment>) -> Optio
         segments.truncate(kept);
     }
     for _ in 0..count & !KEPT {
-        segments.push(Segment::parse(r, number)?);
+        segments.push(Segment::parse(r)?);
     }
     Some(segments)
 }
@@ -375,7 +374,7 @@ pub(super) fn example() -> (Head, Fold) {
 pub(super) fn whole(fold: &Fold) -> State {
     let mut state = State::default();
     fold.meta.put(&mut state.meta, None);
-    state.partitions = fold.partitions().map(|(key, p)| Captured::of(key, p, 0)).collect();
+    state.partitions = fold.partitions().map(|(key, p)| Captured::of(key, p, false)).collect();
     state
 }
 
@@ -393,7 +392,7 @@ mod tests {
         let (read_head, state) = decode(&bytes).unwrap();
         assert_eq!(read_head, head);
         let mut read_fold = Fold::default();
-        restore(&mut read_fold, 3, &state).unwrap();
+        restore(&mut read_fold, &state).unwrap();
         assert_eq!(encode(&head, &whole(&read_fold)), bytes);
         let partition = read_fold.partition(contract::partition(3, 0)).unwrap();
         assert_eq!(partition.producers, fold.partition(contract::partition(3, 0)).unwrap().producers);
@@ -405,7 +404,7 @@ mod tests {
     fn changes_make_of_the_state_before_the_one_after() {
         let (head, mut fold) = example();
         let mut old = Fold::default();
-        restore(&mut old, 3, &decode(&encode(&head, &whole(&fold))).unwrap().1).unwrap();
+        restore(&mut old, &decode(&encode(&head, &whole(&fold))).unwrap().1).unwrap();
         fold.meta.take_changed();
         fold.changes = Default::default();
         fold.partitions_mut().for_each(|(_, p)| p.changed = false);
@@ -422,8 +421,8 @@ mod tests {
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(keys, [contract::partition(3, 1), contract::partition(8, 0)]);
-        state.partitions = keys.iter().map(|key| Captured::of(*key, fold.partition(*key).unwrap(), 3)).collect();
-        restore(&mut old, 4, &decode(&encode(&head, &state)).unwrap().1).unwrap();
+        state.partitions = keys.iter().map(|key| Captured::of(*key, fold.partition(*key).unwrap(), true)).collect();
+        restore(&mut old, &decode(&encode(&head, &state)).unwrap().1).unwrap();
         assert_eq!(encode(&head, &whole(&old)), encode(&head, &whole(&fold)));
     }
 
@@ -431,31 +430,31 @@ mod tests {
     fn of_many_segments_a_change_tells_only_those_that_changed() {
         let (head, mut fold) = example();
         let key = contract::partition(3, 0);
-        let segment = |number, since| Segment { since, bytes: number, ..Segment::empty(number, Offset(0)) };
-        fold.partition_mut(key).unwrap().index.segments = (10..1010).map(|number| segment(number, 3)).collect();
+        let segment = |number| Segment { bytes: number, ..Segment::empty(number, Offset(0)) };
+        fold.partition_mut(key).unwrap().index.segments = (10..1010).map(segment).collect();
         let mut old = Fold::default();
-        restore(&mut old, 3, &decode(&encode(&head, &whole(&fold))).unwrap().1).unwrap();
+        restore(&mut old, &decode(&encode(&head, &whole(&fold))).unwrap().1).unwrap();
         let segments = &mut fold.partition_mut(key).unwrap().index.segments;
         segments.drain(..100);
-        segments.push(segment(2000, 4));
-        segments.push(segment(2001, 4));
-        let mut state =
-            State { partitions: vec![Captured::of(key, fold.partition(key).unwrap(), 3)], ..State::default() };
+        let mut captured = Captured::of(key, fold.partition(key).unwrap(), true);
+        assert_eq!(captured.segments.len(), 1);
+        // The last one grows while the checkpoint is written, and another one is begun.
+        captured.segments[0].len = 5;
+        captured.segments.push(segment(2000));
+        let mut state = State { partitions: vec![captured], ..State::default() };
         fold.meta.put(&mut state.meta, Some(&Default::default()));
-        assert_eq!(state.partitions[0].segments.len(), 2);
         let bytes = encode(&head, &state);
         assert!(bytes.len() < 1000, "{}", bytes.len());
         let told = decode(&bytes).unwrap().1;
-        restore(&mut old, 4, &told).unwrap();
-        let found = |fold: &Fold| -> Vec<(u64, u64, u64)> {
-            let segments = &fold.partition(key).unwrap().index.segments;
-            segments.iter().map(|s| (s.file.number, s.since, s.len)).collect()
-        };
-        assert_eq!(found(&old), found(&fold));
+        restore(&mut old, &told).unwrap();
+        let segments = &old.partition(key).unwrap().index.segments;
+        let found: Vec<(u64, u64)> = segments.iter().map(|s| (s.file.number, s.len)).collect();
+        let expected = (110..1009).map(|number| (number, 0)).chain([(1009, 5), (2000, 0)]);
+        assert_eq!(found, expected.collect::<Vec<_>>());
         // Told of a state that lacks what is kept, it makes no sense.
-        assert_eq!(restore(&mut Fold::default(), 4, &told), None);
-        old.partition_mut(key).unwrap().index.segments.truncate(899);
-        assert_eq!(restore(&mut old, 4, &told), None);
+        assert_eq!(restore(&mut Fold::default(), &told), None);
+        old.partition_mut(key).unwrap().index.segments.truncate(898);
+        assert_eq!(restore(&mut old, &told), None);
     }
 
     #[test]

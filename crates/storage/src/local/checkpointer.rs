@@ -150,10 +150,10 @@ impl Checkpointer {
         let mut state = State::default();
         lane.fold.meta.put(&mut state.meta, Some(&taken.facts).filter(|_| previous != 0));
         if previous == 0 {
-            state.partitions = lane.fold.partitions().map(|(key, p)| Captured::of(key, p, 0)).collect();
+            state.partitions = lane.fold.partitions().map(|(key, p)| Captured::of(key, p, false)).collect();
         } else {
             state.deleted.clone_from(&taken.deleted);
-            let captured = |key: &PartitionKey| Some(Captured::of(*key, lane.fold.partition(*key).ok()?, previous));
+            let captured = |key: &PartitionKey| Some(Captured::of(*key, lane.fold.partition(*key).ok()?, true));
             state.partitions = taken.partitions.iter().filter_map(captured).collect();
         }
         let number = lane.stored.next_checkpoint;
@@ -400,8 +400,7 @@ impl Job {
         };
         let mut grown = Vec::new();
         partition.index.moved_away(work.end, |_| true, &mut dropped);
-        for Chunk { mut segment, old_len, blocks } in chunks {
-            segment.since = self.head.number;
+        for Chunk { segment, old_len, blocks } in chunks {
             let (number, len) = (segment.file.number, segment.len);
             if segment.bytes == 0 {
                 stored.dies(Stored::Segment(segment.file), 0);

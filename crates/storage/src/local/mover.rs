@@ -581,10 +581,9 @@ impl Mover {
 }
 
 fn close_for_good(lane: &mut Lane, work: &Work, number: u64) {
-    let since = lane.stored.next_checkpoint;
     let Ok(partition) = lane.fold.partition_mut(work.key) else { return };
     if let Some(segment) = partition.index.segments.iter_mut().rev().find(|s| s.file.number == number) {
-        (segment.open, segment.since) = (false, since);
+        segment.open = false;
     }
 }
 

@@ -94,8 +94,6 @@ pub(crate) struct Segment {
     pub index_at: u64,
     /// The next chunk goes here. Once closed it is never written again.
     pub open: bool,
-    /// No checkpoint below this number holds it as it is. Not stored.
-    pub since: u64,
 }
 
 impl Segment {
@@ -112,8 +110,7 @@ impl Segment {
         out.put_u8(u8::from(self.open));
     }
 
-    /// Reads what the checkpoint of this number says.
-    pub(super) fn parse(r: &mut Reader<'_>, since: u64) -> Option<Segment> {
+    pub(super) fn parse(r: &mut Reader<'_>) -> Option<Segment> {
         Some(Segment {
             file: std::sync::Arc::new(SegmentFile::new(r.u64()?, None)),
             base: Offset(r.i64()?),
@@ -125,7 +122,6 @@ impl Segment {
             len: r.u64()?,
             index_at: r.u64()?,
             open: r.u8()? & 1 == 1,
-            since,
         })
     }
 
@@ -142,7 +138,6 @@ impl Segment {
             len: 0,
             index_at: 0,
             open: true,
-            since: 0,
         }
     }
 
