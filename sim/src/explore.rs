@@ -15,12 +15,12 @@ use uuid::Uuid;
 
 use crate::batch::{Source, build};
 use crate::check::{Kind, Violation, check, guarded, violation};
-use crate::disk::{CrashPoint, DiskState, Fault, FaultKind, SimDisk};
+use crate::disk::{CrashPoint, DiskState, Fault, FaultKind, Part, SimDisk, Struck};
 use crate::observe::{Observed, observe, partitions_of, shard_of};
 use crate::oracle::View;
 use crate::rig::Rig;
 use crate::rng::Rng;
-use crate::workload::{Run, tiny_options};
+use crate::workload::{Run, quarantined, tiny_options};
 
 /// Images opened of each crash point.
 pub const IMAGES: u64 = 3;
@@ -53,6 +53,10 @@ pub struct Effort {
     pub interrupted: u64,
     /// Starts from the older checkpoint, because the newer one had rotted.
     pub fell_back: u64,
+    /// Of the interrupted ones, those that read what they needed in the end, and whose life went on for a while.
+    pub lived_on: u64,
+    /// Faults that struck recoveries, and lives after such recoveries.
+    pub struck: Struck,
     /// Batches compared.
     pub batches: u64,
 }
@@ -64,6 +68,8 @@ impl Effort {
         self.opens += other.opens;
         self.interrupted += other.interrupted;
         self.fell_back += other.fell_back;
+        self.lived_on += other.lived_on;
+        self.struck.add(other.struck);
         self.batches += other.batches;
     }
 }
@@ -150,27 +156,55 @@ impl Story<'_> {
                 self.open(whole.clone())?;
                 whole.counts().ios
             };
-            let kind = match self.rng.below(6) {
-                0 => FaultKind::SyncError,
-                1 => FaultKind::DirSyncError,
-                2 => FaultKind::WriteError,
-                _ => FaultKind::Crash,
-            };
-            let fault = Fault { from_io: self.rng.below(ios.max(1)), kind };
-            let disk = self.disk(state, vec![fault]);
+            let faults = self.recovery_faults(ios);
+            let disk = self.disk(state, faults);
             self.effort.interrupted += 1;
             self.effort.opens += 1;
             let options = tiny_options(self.incarnation, self.planted);
             // A start may be refused by its disk, but it may not panic, not even while it dies.
             match guarded(|| Rig::open(disk.clone(), options).map_err(|e| violation(Kind::Refused, e))) {
                 Err(broken) if broken.kind != Kind::Refused => return Err(broken),
+                Ok(rig) if !disk.crashed() => self.lives_on(&rig),
                 Ok(_) | Err(_) => {}
             }
+            self.effort.struck.add(disk.counts().struck);
             state = disk.state();
             self.die(&mut state);
         }
         let (rig, seen) = self.recover(state)?;
         self.goes_on(rig, seen)
+    }
+
+    /// What a recovery of so many I/Os meets.
+    fn recovery_faults(&mut self, ios: u64) -> Vec<Fault> {
+        let from_io = self.rng.below(ios.max(1));
+        let (part, skip) = (Part::ALL[self.rng.index(4)], self.rng.below(8));
+        let fault = |kind| vec![Fault { from_io, kind }];
+        let reading = |kind| Fault { from_io: 0, kind };
+        match self.rng.below(10) {
+            0 => fault(FaultKind::SyncError(None)),
+            1 => fault(FaultKind::DirSyncError(None)),
+            2 => fault(FaultKind::WriteError(None)),
+            3 => vec![reading(FaultKind::BadSector { part, skip })],
+            4 => vec![reading(FaultKind::ReadRefused { part, skip })],
+            // Both files of the newest checkpoint, this time.
+            5 => vec![reading(FaultKind::BadSector { part: Part::Checkpoints, skip: 0 }); 2],
+            _ => fault(FaultKind::Crash),
+        }
+    }
+
+    /// A recovery that bore its faults goes on, perhaps over the next checkpoint. What it could not read may be out of service.
+    fn lives_on(&mut self, rig: &Rig) {
+        self.effort.lived_on += 1;
+        for _ in 0..self.rng.below(80) {
+            rig.step_flush();
+            rig.step_background();
+        }
+        let topics = rig.engine.topics();
+        let keys: Vec<PartitionKey> = topics.iter().flat_map(|(topic, count)| partitions_of(*topic, *count)).collect();
+        if rig.disk.counts().struck.of_kind("bad_sector") > 0 {
+            self.view.excused.extend(quarantined(&*rig.engine, keys.iter()));
+        }
     }
 
     /// One file of a checkpoint rots, or the whole of the newest: no more than what a start must bear.
@@ -270,7 +304,7 @@ impl Story<'_> {
         let mut targets =
             vec![(PartitionKey { topic: fresh, partition: PartitionIndex(0) }, Offset(0), LeaderEpoch(0))];
         for (key, partition) in &seen.partitions {
-            if self.rng.chance(1, 4) {
+            if self.rng.chance(1, 4) && partition.quarantined.is_none() {
                 targets.push((*key, partition.log_end, partition.leader_epoch()));
             }
         }

@@ -179,9 +179,13 @@ fn counts(report: &Report) -> Vec<(&'static str, u64)> {
         ("retries_recognised", report.totals.duplicates),
         ("lost_batches_resent", report.totals.resent),
         ("topics_deleted", report.totals.deleted),
+        ("topics_made_again", report.totals.recreated),
+        ("topics_made_again_after_a_restart", report.totals.recreated_later),
         ("logs_trimmed", report.totals.trimmed),
         ("restarts_within_runs", report.totals.restarts),
         ("lives_ended_by_faults", report.totals.failed_lives),
+        ("partitions_quarantined", report.totals.quarantined),
+        ("recoveries_that_bore_a_fault", report.effort.lived_on),
         ("checkpoints", report.totals.checkpoints),
         ("incremental_checkpoints", report.totals.incremental_checkpoints),
         ("chunks_appended", report.totals.chunks),
@@ -199,6 +203,10 @@ fn summary(report: &Report) -> String {
     for (kind, count) in report.by_kind() {
         text.push_str(&format!("{count:>12}  of them {kind:?}\n"));
     }
+    text.push_str("      in runs  in recoveries\n");
+    for ((kind, part, runs), (.., recoveries)) in report.totals.struck.all().zip(report.effort.struck.all()) {
+        text.push_str(&format!("{runs:>12}   {recoveries:>12}  {} in {part:?}\n", kind.replace('_', " ")));
+    }
     text
 }
 
@@ -207,6 +215,11 @@ fn json(report: &Report) -> serde_json::Value {
         counts(report).into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
     let kinds = report.by_kind().into_iter().map(|(kind, count)| (format!("{kind:?}"), count.into()));
     object.insert("violations_by_kind".to_owned(), kinds.collect::<serde_json::Map<_, _>>().into());
+    for (place, struck) in [("faults_in_runs", report.totals.struck), ("faults_in_recoveries", report.effort.struck)] {
+        let counts =
+            struck.all().map(|(kind, part, count)| (format!("{kind}_in_{part:?}").to_lowercase(), count.into()));
+        object.insert(place.to_owned(), counts.collect::<serde_json::Map<_, _>>().into());
+    }
     let failures = report.failures.iter().map(|failure| {
         serde_json::json!({
             "seed": failure.seed,

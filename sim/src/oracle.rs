@@ -64,6 +64,8 @@ enum EpochEvent {
 pub struct Oracle {
     units: Vec<Unit>,
     epochs: Vec<(u64, EpochEvent)>,
+    /// Partitions of which something could not be read, with the time.
+    excused: Vec<(u64, PartitionKey)>,
     /// Internal partitions, whose records are commits.
     commit_topic: TopicId,
 }
@@ -72,7 +74,7 @@ impl Oracle {
     /// Nothing asked for yet. Records of `commit_topic` count as commits.
     #[must_use]
     pub fn new(commit_topic: TopicId) -> Oracle {
-        Oracle { units: Vec::new(), epochs: Vec::new(), commit_topic }
+        Oracle { commit_topic, ..Oracle::default() }
     }
 
     /// Notes what is about to be asked for. Returns its number.
@@ -134,6 +136,17 @@ impl Oracle {
         self.epochs.push((now, EpochEvent::Seen(partition, epoch)));
     }
 
+    /// Something of this partition could not be read: it may be out of service from now on.
+    pub fn excuse(&mut self, now: u64, partition: PartitionKey) {
+        self.excused.push((now, partition));
+    }
+
+    /// Whether it may be out of service.
+    #[must_use]
+    pub fn is_excused(&self, partition: PartitionKey) -> bool {
+        self.excused.iter().any(|(_, of)| *of == partition)
+    }
+
     /// The engine begins to close: from now on it takes nothing under the epochs that were seen.
     pub fn closing(&mut self, now: u64) {
         self.epochs.push((now, EpochEvent::Closing(self.units.len())));
@@ -156,8 +169,9 @@ impl Oracle {
         let acked = owed(|unit| unit.acked);
         let exposed = owed(|unit| unit.exposed);
         let (epochs, closed) = (BTreeMap::new(), None);
-        let mut view =
-            View { units: &self.units, alive, acked, exposed, epochs, closed, commit_topic: self.commit_topic };
+        let excused = self.excused.iter().filter(|(time, _)| *time <= at).map(|(_, key)| *key).collect();
+        let (units, commit_topic) = (&self.units[..], self.commit_topic);
+        let mut view = View { units, alive, acked, exposed, epochs, closed, excused, commit_topic };
         for (_, event) in self.epochs.iter().filter(|(time, _)| *time <= at) {
             match event {
                 EpochEvent::Seen(partition, epoch) => view.saw_epoch(*partition, *epoch),
@@ -182,6 +196,8 @@ pub struct View<'a> {
     pub epochs: BTreeMap<PartitionKey, LeaderEpoch>,
     /// How many units there were when the engine was last closed. A life that left nothing behind needs no new epoch.
     pub closed: Option<usize>,
+    /// Partitions that may be out of service.
+    pub excused: BTreeSet<PartitionKey>,
     commit_topic: TopicId,
 }
 

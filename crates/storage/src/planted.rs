@@ -38,11 +38,21 @@ pub enum PlantedBug {
     ChainNotKept,
     /// What changes while a checkpoint is written counts as written with it.
     ChangeForgotten,
+    /// After a fallback to an older checkpoint, segments are appended to where that one says, over what the newer one holds.
+    AppendAfterFallback,
+    /// A log start is answered with what is durable already.
+    LogStartAnsweredEarly,
+    /// Readers see a log start before it is durable.
+    LogStartShownEarly,
+    /// Recovery passes over log starts.
+    LogStartNotReplayed,
+    /// A log start is no reason to tell of its partition in a checkpoint's changes.
+    LogStartNotInChanges,
 }
 
 impl PlantedBug {
     /// All of them, in order.
-    pub const ALL: [PlantedBug; 16] = [
+    pub const ALL: [PlantedBug; 21] = [
         PlantedBug::AckBeforeSync,
         PlantedBug::DirectoryNotSynced,
         PlantedBug::FailedSyncRetried,
@@ -59,5 +69,10 @@ impl PlantedBug {
         PlantedBug::SegmentSyncRetried,
         PlantedBug::ChainNotKept,
         PlantedBug::ChangeForgotten,
+        PlantedBug::AppendAfterFallback,
+        PlantedBug::LogStartAnsweredEarly,
+        PlantedBug::LogStartShownEarly,
+        PlantedBug::LogStartNotReplayed,
+        PlantedBug::LogStartNotInChanges,
     ];
 }

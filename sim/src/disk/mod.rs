@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use pagemark_storage::disk::{Disk, FileId, Space};
 
-pub use faults::{Fault, FaultKind};
+pub use faults::{Fault, FaultKind, Part, Struck};
 pub use inode::SECTOR_BYTES;
 pub use state::{DiskState, Ino, Op};
 
@@ -46,6 +46,8 @@ pub struct Counts {
     pub syncs: u64,
     /// Calls made to fail.
     pub faults: u64,
+    /// The same by kind and part.
+    pub struck: Struck,
 }
 
 /// A simulated disk in use by one process. All of it is in its [`DiskState`] but the process's open files.
@@ -149,18 +151,31 @@ impl Inner {
             return Ok(());
         };
         self.counts.faults += 1;
+        self.counts.struck.note(kind, faults::part_of(&op, &self.state));
         match kind {
             FaultKind::Crash => {
                 self.crashed = true;
                 self.state.apply_partially(&op, &mut self.rng);
                 Err(dead())
             }
-            FaultKind::SyncError | FaultKind::SegmentSyncError | FaultKind::DirSyncError | FaultKind::WriteError => {
+            FaultKind::SyncError(_) | FaultKind::DirSyncError(_) | FaultKind::WriteError(_) => {
                 self.state.apply_failing(&op, &mut self.rng);
                 Err(io::Error::other("simulated EIO"))
             }
-            FaultKind::DiskFull { .. } => Err(io::Error::from(io::ErrorKind::StorageFull)),
+            FaultKind::DiskFull { .. } | FaultKind::NoSpace(_) => Err(io::Error::from(io::ErrorKind::StorageFull)),
+            FaultKind::BadSector { .. } | FaultKind::ReadRefused { .. } => unreachable!("they strike reads"),
         }
+    }
+
+    /// Fails a read or an opening if it is to fail.
+    fn reading(&mut self, part: Option<Part>, opening: bool) -> io::Result<()> {
+        self.alive()?;
+        let Some((kind, error)) = faults::strike_read(&mut self.faults, self.counts.ios, part, opening) else {
+            return Ok(());
+        };
+        self.counts.faults += 1;
+        self.counts.struck.note(kind, part);
+        Err(error)
     }
 
     /// A dead process that goes on calling regardless is ended for good, quietly.
@@ -232,6 +247,7 @@ impl Disk for SimDisk {
         let mut inner = self.lock();
         inner.alive()?;
         let ino = inner.state.lookup(path).ok_or_else(|| not_found(path))?;
+        inner.reading(Part::of(path), true)?;
         Ok(inner.hand_out(ino))
     }
 
@@ -248,7 +264,12 @@ impl Disk for SimDisk {
     fn read_at(&self, file: FileId, offset: u64, length: usize) -> io::Result<Bytes> {
         let mut inner = self.lock();
         inner.alive()?;
-        inner.state.read(inner.ino(file)?, offset, length).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        let ino = inner.ino(file)?;
+        if !inner.faults.is_empty() {
+            let part = inner.state.part_of(ino);
+            inner.reading(part, false)?;
+        }
+        inner.state.read(ino, offset, length).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     fn write_at(&self, file: FileId, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::faults::Part;
 use super::inode::{Inode, Luck, SECTOR_BYTES};
 use crate::rng::Rng;
 
@@ -272,9 +273,9 @@ impl DiskState {
         }
     }
 
-    /// Whether a file has a name in this directory.
-    pub(super) fn lies_in(&self, ino: Ino, dir: &str) -> bool {
-        self.cached.files.iter().any(|(path, of)| *of == ino && parent(path) == dir)
+    /// The part that a file lies in.
+    pub(super) fn part_of(&self, ino: Ino) -> Option<Part> {
+        self.cached.files.iter().find(|(_, of)| **of == ino).and_then(|(path, _)| Part::of(path))
     }
 
     /// A byte of a file rots, if there is such a file.

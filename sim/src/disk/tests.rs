@@ -116,7 +116,8 @@ fn a_kill_keeps_the_page_cache_and_a_later_power_cut_may_still_lose_it() {
 #[test]
 fn a_failed_sync_loses_bytes_that_a_retried_sync_claims_to_have_kept() {
     let lost = |seed| {
-        let disk = SimDisk::with_faults(with_file(), seed, vec![Fault { from_io: 0, kind: FaultKind::SyncError }]);
+        let disk =
+            SimDisk::with_faults(with_file(), seed, vec![Fault { from_io: 0, kind: FaultKind::SyncError(None) }]);
         let file = disk.open("a").expect("is there");
         disk.write_at(file, 0, &fill(2, 4)).expect("no fault");
         disk.sync_data(file).expect_err("injected");
@@ -133,7 +134,7 @@ fn a_failed_sync_loses_bytes_that_a_retried_sync_claims_to_have_kept() {
 
 #[test]
 fn what_is_written_again_after_a_failed_sync_can_be_made_durable() {
-    let disk = SimDisk::with_faults(with_file(), 5, vec![Fault { from_io: 0, kind: FaultKind::SyncError }]);
+    let disk = SimDisk::with_faults(with_file(), 5, vec![Fault { from_io: 0, kind: FaultKind::SyncError(None) }]);
     let file = disk.open("a").expect("is there");
     disk.write_at(file, 0, &fill(2, 4)).expect("no fault");
     disk.sync_data(file).expect_err("injected");
@@ -158,7 +159,7 @@ fn a_created_name_without_sync_dir_may_vanish_although_its_bytes_were_synced() {
 #[test]
 fn a_failed_sync_dir_promises_nothing_and_forgets_nothing() {
     let made = |seed| {
-        let fault = Fault { from_io: 0, kind: FaultKind::DirSyncError };
+        let fault = Fault { from_io: 0, kind: FaultKind::DirSyncError(None) };
         let disk = SimDisk::with_faults(DiskState::new(), seed, vec![fault]);
         disk.create("new").expect("empty disk");
         disk.sync_dir("").expect_err("injected");
@@ -242,7 +243,7 @@ fn a_full_disk_refuses_growth_only_and_recovers() {
     disk.write_at(file, 0, &[1]).expect("overwriting needs no space");
     disk.create("b").expect_err("full");
     disk.create("b").expect("space again");
-    assert_eq!(disk.counts(), Counts { ios: 4, syncs: 0, faults: 2 });
+    assert_eq!((disk.counts().ios, disk.counts().syncs, disk.counts().faults), (4, 0, 2));
 }
 
 #[test]
@@ -262,7 +263,8 @@ fn a_recorded_crash_point_is_the_disk_before_the_call() {
 #[test]
 fn the_same_seed_leaves_the_same_bytes() {
     let run = |seed| {
-        let disk = SimDisk::with_faults(with_file(), seed, vec![Fault { from_io: 2, kind: FaultKind::SyncError }]);
+        let disk =
+            SimDisk::with_faults(with_file(), seed, vec![Fault { from_io: 2, kind: FaultKind::SyncError(None) }]);
         let file = disk.open("a").expect("is there");
         for value in 2..6 {
             disk.write_at(file, 256 * u64::from(value), &fill(value, 3)).expect("no fault");

@@ -65,6 +65,8 @@ pub struct Clients {
     pub shard_epochs: BTreeMap<TopicId, ShardEpoch>,
     /// Position of each group in its last commit, only to make commits differ.
     pub committed: i64,
+    /// The life in which the topic of a name was deleted last.
+    pub deleted_in: BTreeMap<&'static str, u64>,
     next_topic: u128,
     clock_ms: i64,
 }

@@ -11,14 +11,14 @@ mod steps;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use pagemark_storage::engine::{Engine, EngineError, LogStore, Lsn, MetaStore, ShardEpoch};
+use pagemark_storage::engine::{Engine, EngineError, Keep, LogStore, Lsn, MetaStore, ShardEpoch};
 use pagemark_wire::types::{Offset, PartitionKey};
 
 pub use client::Clients;
 pub use plan::{End, Life, Plan, tiny_options};
 
 use crate::check::{Kind, Violation, check, guarded, violation};
-use crate::disk::{CrashPoint, DiskState, Ino, Op, SimDisk};
+use crate::disk::{CrashPoint, DiskState, Ino, Op, SimDisk, Struck};
 use crate::observe::observe;
 use crate::oracle::{Change, Oracle};
 use crate::rig::Rig;
@@ -50,8 +50,16 @@ pub struct Totals {
     pub read: u64,
     /// Topics deleted.
     pub deleted: u64,
+    /// Topics made under the name of one that was deleted.
+    pub recreated: u64,
+    /// Those among them whose predecessor was deleted in an earlier life.
+    pub recreated_later: u64,
     /// Logs that were made to begin later.
     pub trimmed: u64,
+    /// Partitions that an unreadable sector took out of service.
+    pub quarantined: u64,
+    /// Faults that struck.
+    pub struck: Struck,
     /// Lives that a fault ended.
     pub failed_lives: u64,
     /// Restarts.
@@ -71,7 +79,11 @@ impl Totals {
         self.resent += other.resent;
         self.read += other.read;
         self.deleted += other.deleted;
+        self.recreated += other.recreated;
+        self.recreated_later += other.recreated_later;
         self.trimmed += other.trimmed;
+        self.quarantined += other.quarantined;
+        self.struck.add(other.struck);
         self.failed_lives += other.failed_lives;
         self.restarts += other.restarts;
     }
@@ -99,6 +111,8 @@ struct Workload {
     oracle: Oracle,
     clients: Clients,
     rig: Rig,
+    /// Number of this life, from 0.
+    life: u64,
     /// I/Os of earlier lives.
     ios_before: u64,
     /// Which batch lies where, for judging reads.
@@ -143,12 +157,15 @@ impl Workload {
     fn start(plan: Plan) -> Result<Workload, Violation> {
         let disk = disk_of(DiskState::new(), &plan, 0);
         let rig = Rig::open(disk, tiny_options(1, plan.planted)).map_err(|e| violation(Kind::Refused, e))?;
+        let faults = plan.lives.first().map_or([None; 3], |life| life.faults);
+        faults.into_iter().flatten().for_each(|fault| rig.disk.inject(fault));
         Ok(Workload {
             rng: Rng::fork(plan.seed, 2),
             plan,
             oracle: Oracle::new(Clients::commit_topic()),
             clients: Clients::default(),
             rig,
+            life: 0,
             ios_before: 0,
             by_base: BTreeMap::new(),
             points: Vec::new(),
@@ -163,10 +180,11 @@ impl Workload {
 
     fn live(&mut self, life: Life) -> Result<(), Violation> {
         for _ in 0..life.steps {
-            let faults = self.rig.disk.counts().faults;
+            let (before, began) = (self.rig.disk.counts(), self.now());
             self.step()?;
             self.note_progress();
-            if self.rig.disk.counts().faults > faults {
+            self.note_faults(before.struck, began)?;
+            if self.rig.disk.counts().faults > before.faults {
                 self.faults.push(self.now());
             }
             if self.rig.engine.progress().failed.is_some() {
@@ -177,8 +195,36 @@ impl Workload {
         if life.end == End::Clean { Ok(()) } else { self.last_minute() }
     }
 
-    /// What a sudden end finds: requests without an answer, a flush half done.
+    /// What could not be read when it was to be moved is quarantined, and no more than that.
+    fn note_faults(&mut self, before: Struck, began: u64) -> Result<(), Violation> {
+        let struck = self.rig.disk.counts().struck.of_kind(BAD_SECTOR) - before.of_kind(BAD_SECTOR);
+        if struck == 0 {
+            return Ok(());
+        }
+        let new: Vec<PartitionKey> = quarantined(&*self.rig.engine, self.clients.owned.keys())
+            .filter(|key| !self.oracle.is_excused(*key))
+            .collect();
+        if new.len() as u64 > struck {
+            return Err(violation(Kind::Quarantined, format!("{struck} sectors could not be read, and {new:?}")));
+        }
+        self.totals.quarantined += new.len() as u64;
+        new.into_iter().for_each(|key| self.oracle.excuse(began, key));
+        Ok(())
+    }
+
+    /// Whether an unreadable sector explains this answer.
+    fn is_excused(&self, error: &EngineError) -> bool {
+        matches!(error, EngineError::Quarantined { partition, .. } if self.oracle.is_excused(*partition))
+    }
+
+    /// What a sudden end finds: topics that come and go, requests without an answer, a flush half done.
     fn last_minute(&mut self) -> Result<(), Violation> {
+        if self.rng.chance(1, 3) {
+            self.delete_topic()?;
+        }
+        if self.rng.chance(1, 3) {
+            self.make_topic()?;
+        }
         for _ in 0..1 + self.rng.below(8) {
             if self.rng.chance(1, 4) {
                 self.burst()?
@@ -223,7 +269,8 @@ impl Workload {
     /// Ends the life as planned; a failed engine is killed.
     fn end(&mut self, end: End) -> Result<(), Violation> {
         if end == End::Clean && self.rig.engine.progress().failed.is_none() {
-            self.oracle.closing(self.now());
+            let (before, began) = (self.rig.disk.counts().struck, self.now());
+            self.oracle.closing(began);
             match self.rig.close() {
                 Ok(()) => self.note_progress(),
                 Err(reason) if self.rig.engine.progress().failed.is_none() && self.rig.disk.counts().faults == 0 => {
@@ -231,7 +278,9 @@ impl Workload {
                 }
                 Err(_) => {}
             }
+            self.note_faults(before, began)?;
         }
+        self.totals.struck.add(self.rig.disk.counts().struck);
         let stats = self.rig.stats();
         self.totals.checkpoints += stats.checkpoints;
         self.totals.incremental_checkpoints += stats.incremental_checkpoints;
@@ -244,6 +293,7 @@ impl Workload {
 
     fn restart(&mut self, end: End, number: u64, next: Life) -> Result<(), Violation> {
         self.end(end)?;
+        self.life = number;
         self.totals.restarts += 1;
         let mut state = self.rig.disk.state();
         state.kill(&mut self.rng);
@@ -275,9 +325,7 @@ impl Workload {
         self.clients.load(&seen);
         let units = self.oracle.units();
         self.by_base.retain(|_, unit| units[*unit].dead == crate::oracle::NEVER);
-        if let Some(fault) = next.fault {
-            disk.inject(fault);
-        }
+        next.faults.into_iter().flatten().for_each(|fault| disk.inject(fault));
         self.send_lost_again()
     }
 
@@ -316,12 +364,30 @@ impl Workload {
                 self.oracle.refused(unit);
                 Ok(None)
             }
+            Err(error) if self.is_excused(&error) => {
+                self.oracle.refused(unit);
+                Ok(None)
+            }
             Err(error) => {
                 self.oracle.refused(unit);
                 Err(violation(Kind::Misbehaved, error.to_string()))
             }
         }
     }
+}
+
+/// The kind of fault that may cost a partition its service.
+const BAD_SECTOR: &str = "bad_sector";
+
+/// Those of some partitions that may not be used.
+pub(crate) fn quarantined<'a>(
+    engine: &dyn Engine,
+    keys: impl Iterator<Item = &'a PartitionKey>,
+) -> impl Iterator<Item = PartitionKey> {
+    let refuses = |key: &&PartitionKey| {
+        matches!(engine.trim_point(**key, Keep::Bytes(u64::MAX)), Err(EngineError::Quarantined { .. }))
+    };
+    keys.filter(refuses).copied()
 }
 
 /// Rounds through the log files: how many were begun in a file used before, over the most that there were at once.

@@ -6,7 +6,7 @@
 use pagemark_storage::local::LocalOptions;
 use pagemark_storage::planted::PlantedBug;
 
-use crate::disk::{Fault, FaultKind};
+use crate::disk::{Fault, FaultKind, Part};
 use crate::rng::Rng;
 
 /// How an engine's life ends within a run.
@@ -27,8 +27,8 @@ pub struct Life {
     pub steps: u32,
     /// What comes then.
     pub end: End,
-    /// A fault, counted in I/Os of this life.
-    pub fault: Option<Fault>,
+    /// Faults, counted in I/Os of this life.
+    pub faults: [Option<Fault>; 3],
 }
 
 /// A run.
@@ -42,6 +42,8 @@ pub struct Plan {
     pub background_1_in: u64,
     /// One in so many steps goes on with a flush until it is done, so that clients wait for their answers.
     pub settle_1_in: u64,
+    /// One in so many steps cuts all logs down to a size or an age, as retention does.
+    pub retention_1_in: u64,
     /// The bug planted, if any.
     pub planted: Option<PlantedBug>,
 }
@@ -60,23 +62,48 @@ impl Plan {
             .map(|_| Life {
                 steps: STEPS / count,
                 end: [End::Clean, End::Kill, End::PowerCut][rng.index(3)],
-                fault: (faulty && rng.chance(5, 6)).then(|| fault(&mut rng, STEPS / count)),
+                faults: if faulty { faults(&mut rng, STEPS / count) } else { [None; 3] },
             })
             .collect();
-        Plan { seed, lives, background_1_in: [1, 1, 2, 2, 3, 6][rng.index(6)], settle_1_in: 3 + rng.below(12), planted }
+        let background_1_in = [1, 1, 2, 2, 3, 6][rng.index(6)];
+        let settle_1_in = 3 + rng.below(12);
+        let retention_1_in = [40, 150, 1_000][rng.index(3)];
+        Plan { seed, lives, background_1_in, settle_1_in, retention_1_in, planted }
     }
+}
+
+/// Mostly one that may end the life, and some that it must bear.
+fn faults(rng: &mut Rng, steps: u32) -> [Option<Fault>; 3] {
+    let first = rng.chance(5, 6).then(|| fault(rng, steps));
+    [first, bearable(rng, steps), bearable(rng, steps)]
 }
 
 fn fault(rng: &mut Rng, steps: u32) -> Fault {
     let from_io = 20 + rng.below(u64::from(steps));
     let kind = match rng.below(8) {
-        0..3 => FaultKind::SyncError,
-        3 => FaultKind::SegmentSyncError,
-        4 => FaultKind::DirSyncError,
-        5 => FaultKind::WriteError,
+        0..3 => FaultKind::SyncError(None),
+        3 => FaultKind::SyncError(Some(Part::Segments)),
+        4 => FaultKind::DirSyncError(Some(Part::ALL[rng.index(4)])),
+        5 => FaultKind::WriteError(None),
         _ => FaultKind::DiskFull { until: from_io + 5 + rng.below(60) },
     };
     Fault { from_io, kind }
+}
+
+fn bearable(rng: &mut Rng, steps: u32) -> Option<Fault> {
+    let from_io = 20 + rng.below(u64::from(steps));
+    // The log's writes and syncs end a life; those of the other parts a checkpoint, and reads nothing.
+    let (part, written) = (Part::ALL[rng.index(4)], Part::ALL[1 + rng.index(3)]);
+    let skip = rng.below(6);
+    let kind = match rng.below(7) {
+        0 => return None,
+        1 => FaultKind::WriteError(Some(written)),
+        2 => FaultKind::SyncError(Some(written)),
+        3 => FaultKind::NoSpace(part),
+        4 | 5 => FaultKind::BadSector { part, skip },
+        _ => FaultKind::ReadRefused { part, skip },
+    };
+    Some(Fault { from_io, kind })
 }
 
 /// An engine so small that a run of a second goes round its files several times.

@@ -38,10 +38,17 @@ impl Workload {
             69..72 => self.make_topic()?,
             72..73 => self.delete_topic()?,
             82..85 => self.trim()?,
+            85..86 if self.rng.chance(1, 4) => {
+                self.delete_topic()?;
+                self.make_topic()?;
+            }
             73..75 => self.reopen()?,
             75..78 => self.rig.write_idle_mark(),
             78..82 => self.burst()?,
             _ => {}
+        }
+        if self.rng.chance(1, self.plan.retention_1_in) {
+            self.retain()?;
         }
         for _ in 0..self.rng.below(4) {
             self.rig.step_flush();
@@ -215,6 +222,7 @@ impl Workload {
         let slice = match self.rig.engine.read(key, from, limit, extent.durable_end) {
             Ok(slice) => slice,
             Err(EngineError::Io(_)) if self.rig.disk.counts().faults > 0 => return Ok(()),
+            Err(error) if self.is_excused(&error) => return Ok(()),
             Err(error) => return Err(self.wrong(format!("reading {key} from {from}: {error}"))),
         };
         if slice.batches.is_empty() && from < extent.durable_end {
@@ -271,6 +279,7 @@ impl Workload {
         let found = match self.rig.engine.locate(key, what, extent.durable_end) {
             Ok(found) => found,
             Err(EngineError::Io(_)) if self.rig.disk.counts().faults > 0 => return Ok(()),
+            Err(error) if self.is_excused(&error) => return Ok(()),
             Err(error) => return Err(self.wrong(format!("locating {what:?} in {key}: {error}"))),
         };
         let base = found.as_ref().and_then(|batch| BatchHeader::parse(batch).ok()).map(|header| header.base_offset);
@@ -301,13 +310,41 @@ impl Workload {
             },
             _ => begin.plus(self.rng.below((end.0 - begin.0) as u64 + 1) as i64),
         };
+        self.advance_start(key, epoch, start)
+    }
+
+    fn advance_start(&mut self, key: PartitionKey, epoch: ShardEpoch, start: Offset) -> Done {
         let asked = self.ask(Change::Start(key, start), |engine| {
             engine.advance_start(shard_of(key.topic), epoch, key, start).map(|ticket| ((), ticket.0))
         })?;
         if asked.is_some() {
-            self.totals.trimmed += u64::from(start > begin);
             let owned = self.clients.owned.get_mut(&key).expect("looked at just now");
-            owned.log_start = begin.max(start);
+            self.totals.trimmed += u64::from(start > owned.log_start);
+            owned.log_start = owned.log_start.max(start);
+        }
+        Ok(())
+    }
+
+    /// Cuts every log down to a size or an age, one after the other.
+    fn retain(&mut self) -> Done {
+        let keep = match self.rng.chance(1, 2) {
+            true => Keep::Bytes(3_000 + self.rng.below(9_000)),
+            false => Keep::Since(self.clients.time_ms(&mut self.rng) - 2_000 - self.rng.below(8_000) as i64),
+        };
+        let keys: Vec<PartitionKey> = self.clients.owned.keys().copied().collect();
+        for key in keys {
+            let point = self.rig.engine.trim_point(key, keep);
+            let point = match point {
+                Err(error) if self.is_excused(&error) => continue,
+                point => point.map_err(|e| self.wrong(format!("a trim point of {key}: {e}")))?,
+            };
+            if let Some(point) = point {
+                self.advance_start(key, self.clients.shard_epochs[&key.topic], point)?;
+            }
+            if self.rng.chance(1, 4) {
+                self.rig.step_flush();
+                self.rig.step_background();
+            }
         }
         Ok(())
     }
@@ -317,13 +354,17 @@ impl Workload {
             true => Keep::Bytes(self.rng.below(4_000)),
             false => Keep::Since(self.clients.time_ms(&mut self.rng) - self.rng.below(500) as i64),
         };
-        self.rig.engine.trim_point(key, keep).map_err(|e| self.wrong(format!("a trim point of {key}: {e}")))
+        match self.rig.engine.trim_point(key, keep) {
+            Err(error) if self.is_excused(&error) => Ok(None),
+            point => point.map_err(|e| self.wrong(format!("a trim point of {key}: {e}"))),
+        }
     }
 
     fn trim_beyond_the_end(&mut self, key: PartitionKey, start: Offset) -> Done {
         let epoch = self.clients.shard_epochs[&key.topic];
         match self.rig.engine.advance_start(shard_of(key.topic), epoch, key, start) {
             Err(EngineError::BeyondEnd { .. } | EngineError::Stopped(_)) => Ok(()),
+            Err(error) if self.is_excused(&error) => Ok(()),
             other => Err(self.wrong(format!("{key} is to begin beyond its end, at {start}: {other:?}"))),
         }
     }
@@ -404,13 +445,16 @@ impl Workload {
         Ok(())
     }
 
-    fn make_topic(&mut self) -> Done {
+    pub(super) fn make_topic(&mut self) -> Done {
         let name = TOPIC_NAMES[self.rng.index(TOPIC_NAMES.len())];
         if let Some(topic) = self.clients.topics.get(name).copied() {
             // Making it again changes nothing.
             return if self.rng.chance(1, 4) { self.create(topic, TOPIC_PARTITIONS) } else { Ok(()) };
         }
         let topic = self.clients.new_topic(name);
+        let deleted_in = self.clients.deleted_in.remove(name);
+        self.totals.recreated += u64::from(deleted_in.is_some());
+        self.totals.recreated_later += u64::from(deleted_in.is_some_and(|life| life < self.life));
         let fact = Write::Put(format!("topic/{name}"), Bytes::from(topic.to_string()));
         self.txn(&[], vec![fact], true)?;
         self.create(topic, TOPIC_PARTITIONS)
@@ -431,13 +475,14 @@ impl Workload {
         }
     }
 
-    fn delete_topic(&mut self) -> Done {
+    pub(super) fn delete_topic(&mut self) -> Done {
         let name = TOPIC_NAMES[self.rng.index(TOPIC_NAMES.len())];
         let Some(topic) = self.clients.topics.get(name).copied() else { return Ok(()) };
         self.txn(&[], vec![Write::Delete(format!("topic/{name}"))], true)?;
         let asked = self.ask(Change::Delete(topic), |engine| engine.delete(topic).map(|ticket| ((), ticket.0)))?;
         if asked.is_some() {
             self.totals.deleted += 1;
+            self.clients.deleted_in.insert(name, self.life);
             self.clients.forget(topic);
             let key = PartitionKey { topic, partition: PartitionIndex(0) };
             let read = self.rig.engine.read(key, Offset(0), 1, Offset(1));

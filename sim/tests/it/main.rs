@@ -3,6 +3,7 @@
 
 use pagemark_sim::bugs::hunt;
 use pagemark_sim::campaign::{Limits, Report, explore_seed};
+use pagemark_sim::disk::{Part, Struck};
 use pagemark_sim::explore::IMAGES;
 use pagemark_sim::workload::{Plan, run};
 use pagemark_storage::planted::PlantedBug;
@@ -34,9 +35,33 @@ fn a_run_does_enough_to_be_worth_crashing() {
     assert!(sum(|t| t.chunks) > 500 && sum(|t| t.segments_sealed) > 50, "data moves into segments: {totals:?}");
     assert!(sum(|t| t.incremental_checkpoints) > 100, "checkpoints hold changes: {totals:?}");
     assert!(sum(|t| t.trimmed) > 100, "logs are made to begin later");
+    assert!(sum(|t| t.recreated) > 40 && sum(|t| t.recreated_later) > 5, "topics come back over restarts");
     assert!(sum(|t| t.deleted) > 20 && sum(|t| t.duplicates) > 100 && sum(|t| t.read) > 1_000);
     assert!(sum(|t| t.resent) > 5, "restarts lose batches that their producers send again");
     assert!(sum(|t| t.failed_lives) > 2, "faults end lives");
+}
+
+/// A kind of fault that never strikes some part proves nothing about it.
+#[test]
+fn every_kind_of_fault_strikes_every_part_in_runs_and_in_recoveries() {
+    let (mut runs, mut recoveries) = (Struck::default(), Struck::default());
+    for seed in 1..=60 {
+        let report = explore_seed(seed, Limits { points: 20, failures: 1 }, None);
+        assert!(report.failures.is_empty(), "{}", report.failures[0]);
+        runs.add(report.totals.struck);
+        recoveries.add(report.effort.struck);
+    }
+    for ((kind, part, in_runs), (.., in_recoveries)) in runs.all().zip(recoveries.all()) {
+        // A crash in a run is what explores it; a full disk comes and goes.
+        assert!(in_runs > 0 || kind == "crash", "{kind} in {part:?}: {runs:?}");
+        // A recovery writes to the log alone, and reads no segments.
+        let happens = match kind {
+            "bad_sector" | "read_refused" => part != Part::Segments,
+            "disk_full" => false,
+            _ => part == Part::Log,
+        };
+        assert!(in_recoveries > 0 || !happens, "{kind} in {part:?}: {recoveries:?}");
+    }
 }
 
 #[test]
@@ -93,4 +118,9 @@ each_is_caught! {
     a_failed_sync_of_a_segment_that_is_tried_again_is_caught: SegmentSyncRetried,
     a_chain_of_checkpoints_that_is_not_kept_is_caught: ChainNotKept,
     a_change_that_no_checkpoint_holds_is_caught: ChangeForgotten,
+    appending_to_segments_after_a_fallback_is_caught: AppendAfterFallback,
+    a_log_start_that_is_answered_before_it_is_durable_is_caught: LogStartAnsweredEarly,
+    a_log_start_that_is_shown_before_it_is_durable_is_caught: LogStartShownEarly,
+    a_log_start_that_comes_back_lower_from_the_log_is_caught: LogStartNotReplayed,
+    a_log_start_that_comes_back_lower_from_a_checkpoint_is_caught: LogStartNotInChanges,
 }

@@ -19,13 +19,14 @@ use super::fold::{self, Fold, Owners};
 use super::index::BatchEntry;
 use super::log_file::{FIRST_RECORD_AT, FileHeader, LogFile, ReadySlot};
 use super::meta::MetaChange;
-use super::options::LocalOptions;
+use super::options::{LocalOptions, planted};
 use super::record::{self, Body, Seal};
 use super::space::Space;
 use super::tail_cache::TailCache;
 use crate::engine::{
     AtomicGroup, Compare, EngineError, Lsn, Progress, SegmentLimit, ShardEpoch, ShardId, Ticket, TxnOutcome, Write,
 };
+use crate::planted::PlantedBug;
 
 /// The write buffer: batches are copied into slabs of this size and read from there until they leave the tail cache.
 const SLAB_BYTES: u64 = 512 << 10;
@@ -378,7 +379,17 @@ impl Lane {
         self.accepting()?;
         if self.owners.judge_start(&self.fold, owner, partition, start)? {
             let lsn = self.log(&Body::LogStart { partition, start });
+            let was_changed = self.fold.partition(partition)?.changed;
             self.fold.advance_start(lsn, partition, start)?;
+            if planted(&self.options, PlantedBug::LogStartNotInChanges) {
+                self.fold.partition_quietly(partition)?.changed = was_changed;
+            }
+            if planted(&self.options, PlantedBug::LogStartShownEarly) {
+                self.fold.settle(lsn);
+            }
+        }
+        if planted(&self.options, PlantedBug::LogStartAnsweredEarly) {
+            return Ok(Ticket(Lsn(self.durable)));
         }
         Ok(self.last_ticket())
     }

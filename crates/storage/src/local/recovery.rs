@@ -289,7 +289,7 @@ fn assemble(
     let (basis, stored) = open_basis(disk, options, candidates, found);
     summary.fell_back = basis.head.number != found.last_number();
     let Basis { head, mut fold, chain, known_bad } = basis;
-    if summary.fell_back {
+    if summary.fell_back && !planted(options, PlantedBug::AppendAfterFallback) {
         // What was appended since may belong to the checkpoint that was passed over.
         let segments = fold.partitions_mut().flat_map(|(_, p)| &mut p.index.segments);
         segments.for_each(|segment| segment.open = false);

@@ -19,11 +19,12 @@ use super::fold::{self, Fold};
 use super::index::BatchEntry;
 use super::lane::Position;
 use super::log_file::FIRST_RECORD_AT;
-use super::options::LocalOptions;
+use super::options::{LocalOptions, planted};
 use super::record::{ALIGN, Body, Kind, Parsed, Record};
 use super::scan::{FoundFile, LogScan};
 use crate::disk::Disk;
 use crate::engine::Lsn;
+use crate::planted::PlantedBug;
 
 /// Why a replay cannot be finished.
 #[derive(Debug)]
@@ -166,6 +167,7 @@ impl<'a> Replay<'a> {
                     partition.begin_epoch(epoch);
                 }
             }
+            Body::LogStart { .. } if planted(self.options, PlantedBug::LogStartNotReplayed) => {}
             Body::LogStart { partition, start } => self.take_start(lsn, partition, start),
         }
     }
