@@ -25,6 +25,8 @@ impl Group {
             member.synced = !completing;
             member.touch(turn);
         }
+        let members: Vec<String> = self.roster.members.keys().cloned().collect();
+        members.iter().for_each(|member_id| self.roster.schedule(member_id, turn.now.mono));
         if completing {
             self.roster.sync_deadline = Some(turn.in_ms(self.roster.rebalance_timeout_ms()));
         }
@@ -38,9 +40,7 @@ impl Group {
         let now = turn.now.mono;
         let lapsed = !self.roster.pending.take_lapsed(now).is_empty();
 
-        let mut gone: Vec<String> = Vec::new();
-        let dead = self.roster.members.iter().filter(|(_, member)| member.session_deadline.is_some_and(|at| at <= now));
-        gone.extend(dead.map(|(member_id, _)| member_id.clone()));
+        let mut gone = self.roster.take_dead(now);
         if self.roster.sync_deadline.is_some_and(|at| at <= now) {
             self.roster.sync_deadline = None;
             let silent = self.roster.members.iter().filter(|(_, member)| !member.synced);
@@ -65,9 +65,10 @@ impl Group {
         let now = turn.now.mono;
         let longest = self.roster.members.values().map(|member| member.session_timeout_ms).max().unwrap_or(0);
         let later = turn.in_ms(longest.max(STALLED_WINDOW_MS));
-        for member in self.roster.members.values_mut() {
-            if member.session_deadline.is_some_and(|at| at <= now) {
+        for member_id in self.roster.take_dead(now) {
+            if let Some(member) = self.roster.members.get_mut(&member_id) {
                 member.session_deadline = Some(turn.in_ms(member.session_timeout_ms.max(STALLED_WINDOW_MS)));
+                self.roster.schedule(&member_id, now);
             }
         }
         for member_id in self.roster.pending.take_lapsed(now) {

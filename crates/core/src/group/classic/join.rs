@@ -95,6 +95,7 @@ impl Group {
         if let Some(member) = self.roster.members.get_mut(&request.member_id) {
             member.update(request);
             member.touch(turn);
+            self.roster.schedule(&request.member_id, turn.now.mono);
         }
         turn.reply(to, self.after_membership(), Answer::Join(self.join_answer(&request.member_id)));
     }
@@ -116,7 +117,8 @@ impl Group {
         let mut member = Member::new(request);
         member.joined = self.roster.next_join();
         member.park_join(turn, to, &member_id);
-        self.roster.add(member_id, member);
+        self.roster.add(member_id.clone(), member);
+        self.roster.schedule(&member_id, turn.now.mono);
         match state {
             GroupState::Empty => self.begin_first_rebalance(turn),
             GroupState::PreparingRebalance => {
@@ -140,6 +142,7 @@ impl Group {
             member.update(request);
             member.joined = joined;
             member.park_join(turn, to, &request.member_id);
+            self.roster.schedule(&request.member_id, turn.now.mono);
         }
     }
 

@@ -12,6 +12,7 @@ mod join;
 mod leave;
 mod rebalance;
 mod roster;
+mod sessions;
 mod static_member;
 mod subscription;
 mod sync;

@@ -102,6 +102,7 @@ impl Group {
                 member.refuse(turn, After::Nothing, error, &member_id);
             }
             self.roster.static_ids.clear();
+            self.roster.sessions.clear();
             return self.become_empty(turn);
         }
         self.roster.preparing = None;

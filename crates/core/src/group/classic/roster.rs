@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use pagemark_wire::internal::{GroupMetadata, MemberMetadata};
 
+use super::sessions::Sessions;
 use crate::coordinator::{Answer, JoinAnswer, JoinRequest, SyncAnswer, Turn};
 use crate::effects::{After, ReplyTo};
 use crate::group::Group;
@@ -33,6 +34,8 @@ pub(crate) struct Roster {
     pub(crate) preparing: Option<Preparing>,
     /// When members that have not synced are removed (G-18).
     pub(crate) sync_deadline: Option<MonoMs>,
+    /// Whose session may be over next.
+    pub(super) sessions: Sessions,
     /// Number of joins so far, to know who came first.
     joins: u64,
 }
@@ -127,6 +130,8 @@ pub(crate) struct Member {
     pub(crate) syncing: Option<ReplyTo>,
     /// When it is taken for dead; none while it is parked (G-21).
     pub(crate) session_deadline: Option<MonoMs>,
+    /// Its entry in the roster's sessions.
+    pub(super) scheduled: Option<MonoMs>,
     /// Position in the order of joins.
     pub(crate) joined: u64,
 }
@@ -146,6 +151,7 @@ impl Member {
             joining: None,
             syncing: None,
             session_deadline: None,
+            scheduled: None,
             joined: 0,
         }
     }
@@ -164,6 +170,7 @@ impl Member {
             joining: None,
             syncing: None,
             session_deadline: None,
+            scheduled: None,
             joined: 0,
         }
     }
@@ -266,7 +273,10 @@ impl Roster {
 
     /// Takes a member out; what it has parked is the caller's to answer.
     pub(crate) fn take(&mut self, member_id: &str) -> Option<Member> {
-        let member = self.members.remove(member_id)?;
+        let mut member = self.members.remove(member_id)?;
+        if let Some(at) = member.scheduled.take() {
+            self.sessions.remove(at, member_id);
+        }
         if let Some(instance_id) = &member.instance_id
             && self.static_ids.get(instance_id).is_some_and(|owner| owner == member_id)
         {
@@ -304,11 +314,10 @@ impl Roster {
         self.members.values().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0).max(0)
     }
 
-    /// The first moment at which something here falls due.
+    /// A moment at which something here falls due, or may; nothing does before.
     pub(crate) fn first_deadline(&self) -> Option<MonoMs> {
-        let sessions = self.members.values().filter_map(|member| member.session_deadline);
-        let group = self.preparing.map(|preparing| preparing.deadline).into_iter().chain(self.sync_deadline);
-        sessions.chain(self.pending.first_lapse()).chain(group).min()
+        let group = [self.preparing.map(|preparing| preparing.deadline), self.sync_deadline];
+        group.into_iter().chain([self.sessions.first(), self.pending.first_lapse()]).flatten().min()
     }
 }
 

@@ -27,6 +27,7 @@ impl Group {
         member.update(request);
         member.joined = self.roster.next_join();
         self.roster.add(new_id.clone(), member);
+        self.roster.schedule(&new_id, turn.now.mono);
         if was_leader {
             self.roster.leader = Some(new_id.clone());
         }
