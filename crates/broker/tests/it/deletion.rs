@@ -33,7 +33,7 @@ fn groups_are_deleted_in_every_version_each_with_its_own_result_g_37_o_36() {
         let names = ["a", "nobody", GROUP, "", "a"].map(group_id).to_vec();
         let answer = ask(&rig, version, &DeleteGroupsRequest::default().with_groups_names(names));
         let results: Vec<_> = answer.results.iter().map(|r| (r.group_id.as_str(), r.error_code)).collect();
-        assert_eq!(results, [("a", 0), ("nobody", 69), (GROUP, 68), ("", 0)]);
+        assert_eq!(results, [("a", 0), ("nobody", 69), (GROUP, 68), ("", 0)], "row 65");
         for group in ["a", ""] {
             assert_eq!(client.committed(group, "orders", 0).committed_offset, -1, "E-19");
         }

@@ -44,7 +44,7 @@ fn g37_o36_e19_a_deleted_group_leaves_nothing_behind() {
     assert_eq!(driver.state("g"), GroupState::Dead);
     assert_eq!(driver.committed("g"), -1);
     assert_eq!(driver.shard.dump(), "");
-    assert_eq!(delete_group(&mut driver, "g"), ErrorCode::GroupIdNotFound);
+    assert_eq!(delete_group(&mut driver, "g"), ErrorCode::GroupIdNotFound, "row 65");
     driver.restart_all();
     assert_eq!((driver.committed("g"), driver.shard.dump().as_str()), (-1, ""));
     let (_, token) = driver.join_new("g");

@@ -116,7 +116,7 @@ fn kafkas_rule_alone_o_50_to_o_53_o_17() {
     driver.commit(of_its_own("own", 1, 2 * HOUR_MS as i64));
     left_empty(&mut driver, "left");
     driver.pass(2 * HOUR_MS);
-    assert_eq!(driver.sweep(None), (1, 0), "a commit with a retention of its own goes by it");
+    assert_eq!(driver.sweep(None), (1, 0), "a commit with a retention of its own goes by it (O-51)");
     assert_eq!(driver.fetch("own", "sales", &[0, 1]).iter().map(|p| p.offset.0).collect::<Vec<_>>(), [5, -1]);
 
     // Somebody commits into the empty group: its offsets expire since it was empty all the same.
