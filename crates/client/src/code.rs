@@ -40,6 +40,8 @@ codes! {
     RECORD_LIST_TOO_LARGE = 18;
     /// The generation is not the group's.
     ILLEGAL_GENERATION = 22;
+    /// The group's id is not one that this request takes, such as the empty one.
+    INVALID_GROUP_ID = 24;
     /// The group does not know the member.
     UNKNOWN_MEMBER_ID = 25;
     /// The group rebalances.

@@ -26,4 +26,18 @@ pub enum Command {
     DemoConsumer(pagemark_demo::ConsumerArgs),
     /// Create, list, describe and delete topics
     Topic(commands::topic::Topic),
+    /// Write records, one a line
+    Produce(commands::produce::Produce),
+    /// Read records, alone or in a group
+    Consume(Box<commands::consume::Consume>),
+    /// List, describe, check, reset and delete groups and their offsets
+    #[command(alias = "groups")]
+    Group(commands::group::Group),
+    /// Print a script that lets a shell complete commands and options
+    Completions(commands::completions::Completions),
+    /// Print a manual page
+    Man(commands::man::ManPage),
+    /// Print docs/cli.md
+    #[command(hide = true)]
+    Reference,
 }

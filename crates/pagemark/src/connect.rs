@@ -179,6 +179,20 @@ impl Properties {
         Ok(builder()?.build()?)
     }
 
+    /// Which records readers see: `isolation.level`, read_committed.
+    ///
+    /// # Errors
+    /// Usage, if it is neither of the two.
+    pub fn isolation(&self) -> Result<IsolationLevel, Failure> {
+        match self.values.get("isolation.level").map(String::as_str) {
+            None | Some("read_committed") => Ok(IsolationLevel::ReadCommitted),
+            Some("read_uncommitted") => Ok(IsolationLevel::ReadUncommitted),
+            Some(level) => {
+                Err(Failure::usage(format!("isolation.level={level}: there are read_committed and read_uncommitted")))
+            }
+        }
+    }
+
     /// Settings of a consumer.
     ///
     /// # Errors
@@ -191,16 +205,7 @@ impl Properties {
         if let Some(id) = self.values.get("group.instance.id") {
             builder = builder.group_instance_id(id);
         }
-        if let Some(level) = self.values.get("isolation.level") {
-            builder = builder.isolation_level(match level.as_str() {
-                "read_committed" => IsolationLevel::ReadCommitted,
-                "read_uncommitted" => IsolationLevel::ReadUncommitted,
-                _ => {
-                    let message = format!("isolation.level={level}: there are read_committed and read_uncommitted");
-                    return Err(Failure::usage(message));
-                }
-            });
-        }
+        builder = builder.isolation_level(self.isolation()?);
         macro_rules! set {
             ($($read:ident $key:literal => $setter:ident;)*) => {
                 $(if let Some(value) = self.$read($key)? { builder = builder.$setter(value); })*

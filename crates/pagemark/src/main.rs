@@ -3,8 +3,6 @@
 //! Exit codes are documented in `exit.rs`, those of `serve` in its file. Deliberately not here: what the commands do
 //! (`commands/`), and how answers are written (`output/`).
 
-#![allow(dead_code, reason = "commands that use it come next")]
-
 mod cli;
 mod commands;
 mod connect;
@@ -28,6 +26,12 @@ fn main() -> ExitCode {
         Command::Demo(demo) => return pagemark_demo::run(&demo),
         Command::DemoConsumer(consumer) => return pagemark_demo::run_consumer(consumer),
         Command::Topic(topic) => commands::waiting(commands::topic::run(topic)),
+        Command::Produce(produce) => commands::waiting(commands::produce::run(produce)),
+        Command::Consume(consume) => commands::waiting(commands::consume::run(*consume)),
+        Command::Group(group) => commands::waiting(commands::group::run(group)),
+        Command::Completions(completions) => commands::completions::run(&completions),
+        Command::Man(man) => commands::man::run(&man),
+        Command::Reference => commands::man::reference(),
     };
     ended(done)
 }

@@ -2,10 +2,16 @@
 //!
 //! Deliberately not here: how they connect (`connect.rs`), how they answer (`output/`).
 
+pub mod completions;
+pub mod consume;
+pub mod group;
+pub mod man;
+pub mod produce;
 pub mod serve;
 pub mod topic;
 
 use std::future::Future;
+use std::time::Duration;
 
 use clap::Args;
 use pagemark_client::Admin;
@@ -38,6 +44,33 @@ impl Common {
         let answer = ask(admin).await.map_err(|failure| vec![failure])?;
         output::print(&answer, self.output.format, as_of).map_err(|failure| vec![failure])?;
         if answer.failures.is_empty() { Ok(()) } else { Err(answer.failures) }
+    }
+}
+
+impl Common {
+    /// The same again and again, with this much time between, until Ctrl-C or until nobody reads.
+    pub async fn watch<F>(self, every: Duration, mut ask: impl FnMut(Admin) -> F) -> Done
+    where
+        F: Future<Output = Result<Answer, Failure>>,
+    {
+        let admin = self.connection.admin().await.map_err(|failure| vec![failure])?;
+        loop {
+            let round = async {
+                let as_of = host::now();
+                let answer = ask(admin.clone()).await?;
+                let goes_on = output::print_again(&answer, self.output.format, as_of)?;
+                tokio::time::sleep(every).await;
+                Ok(goes_on)
+            };
+            tokio::select! {
+                round = round => match round {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(()),
+                    Err(failure) => return Err(vec![failure]),
+                },
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+            }
+        }
     }
 }
 

@@ -52,7 +52,7 @@ fn cell(value: &Cell) -> Value {
         Cell::Absent => Value::Null,
         Cell::Flag(flag) => (*flag).into(),
         Cell::Number(number) => (*number).into(),
-        Cell::Text(text) => text.clone().into(),
+        Cell::Text(text) | Cell::Words(text) => text.clone().into(),
         Cell::Time(milliseconds) => time(*milliseconds).into(),
         Cell::Span(from, to) => serde_json::json!({ "from": time(*from), "to": time(*to) }),
         Cell::List(cells) => cells.iter().map(cell).collect(),

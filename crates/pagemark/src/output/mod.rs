@@ -7,7 +7,7 @@ mod escape;
 mod json;
 mod tables;
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
@@ -40,6 +40,15 @@ pub struct Output {
     pub format: Format,
 }
 
+impl Output {
+    /// Shows people every column, if they want it verbose.
+    pub fn verbose(&mut self, verbose: bool) {
+        if verbose && self.format == Format::Table {
+            self.format = Format::Wide;
+        }
+    }
+}
+
 /// A value in a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cell {
@@ -51,6 +60,8 @@ pub enum Cell {
     Number(i64),
     /// Somebody's text, which may hold anything.
     Text(String),
+    /// Our own words, shown as they are.
+    Words(String),
     /// Milliseconds since 1970.
     Time(i64),
     /// From one time to another, in milliseconds since 1970.
@@ -72,6 +83,13 @@ cells! {
     usize => |value| Cell::Number(i64::try_from(value).unwrap_or(i64::MAX));
     &str => |value| Cell::Text(value.to_owned());
     String => |value| Cell::Text(value);
+}
+
+impl Cell {
+    /// Our own words, if there are any.
+    pub fn words(words: Option<impl Into<String>>) -> Cell {
+        words.map_or(Cell::Absent, |words| Cell::Words(words.into()))
+    }
 }
 
 impl<T: Into<Cell>> From<Option<T>> for Cell {
@@ -245,6 +263,21 @@ pub fn print(answer: &Answer, format: Format, as_of: Timestamp) -> Result<(), Fa
     write_out(answer.written(format, as_of, width()).as_bytes()).map(drop)
 }
 
+/// Writes an answer in place of the one before: a terminal is cleared, elsewhere an empty line stands between. Whether
+/// anybody still reads it.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_again(answer: &Answer, format: Format, as_of: Timestamp) -> Result<bool, Failure> {
+    let text = answer.written(format, as_of, width());
+    let text = match std::io::stdout().is_terminal() {
+        true => format!("\u{1b}[H\u{1b}[2J{text}"),
+        false => format!("{text}\n"),
+    };
+    answer.failures.iter().for_each(|failure| say(&failure.message));
+    write_out(text.as_bytes())
+}
+
 /// Writes to standard output, at once. Whether anybody still reads it.
 ///
 /// # Errors
@@ -256,6 +289,11 @@ pub fn write_out(bytes: &[u8]) -> Result<bool, Failure> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::failed(format!("standard output cannot be written: {error}"))),
     }
+}
+
+/// `1 member`, `2 members`.
+pub fn counted(count: i64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// Says something to a person, on standard error.

@@ -97,7 +97,7 @@ pub(super) fn csv(parts: &[Part]) -> String {
 fn exact(cell: &Cell) -> String {
     match cell {
         Cell::Absent => String::new(),
-        Cell::Text(text) => text.clone(),
+        Cell::Text(text) | Cell::Words(text) => text.clone(),
         Cell::Span(from, to) => [from, to].map(|at| time(*at).unwrap_or_default()).join("/"),
         Cell::List(cells) => cells.iter().map(exact).collect::<Vec<_>>().join(","),
         Cell::Flag(_) | Cell::Number(_) | Cell::Time(_) => text(cell),
@@ -111,6 +111,7 @@ fn text(cell: &Cell) -> String {
         Cell::Flag(flag) => flag.to_string(),
         Cell::Number(number) => number.to_string(),
         Cell::Text(text) => escaped(text),
+        Cell::Words(words) => words.clone(),
         Cell::Time(milliseconds) => time(*milliseconds).unwrap_or_else(|| "-".to_owned()),
         Cell::Span(from, to) => times::span(*from, *to),
         Cell::List(cells) if cells.is_empty() => "-".to_owned(),

@@ -126,7 +126,7 @@ async fn configs(admin: &Admin, topic: &str, all: bool) -> Result<Table, Failure
             ConfigSource::Default => Some("default"),
             ConfigSource::Unknown => None,
         };
-        table.row([name.into(), entry.value.into(), source.into(), entry.is_sensitive.into()]);
+        table.row([name.into(), entry.value.into(), Cell::words(source), entry.is_sensitive.into()]);
     }
     Ok(table)
 }

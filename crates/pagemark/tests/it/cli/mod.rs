@@ -3,6 +3,10 @@
 //! Each test plays a session and compares it with a file in `golden/`; `UPDATE_GOLDEN=1` writes the files anew.
 //! Everything runs as if in a terminal of 80 columns, and standard output is none.
 
+mod groups;
+mod help;
+mod records;
+mod resets;
 mod topics;
 
 use std::fmt::Write as _;
@@ -80,6 +84,7 @@ impl Session {
     fn masked(&self) -> String {
         let masks = [
             (r#"(as_of"?): "?[0-9TZ:.-]+"?"#, "$1: NOW"),
+            (r"reader-[0-9a-f]{3}…", "reader-000…"),
             (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "00000000-0000-4000-8000-000000000000"),
         ];
         let mut text = self.transcript.replace(&self.broker.1, "127.0.0.1:PORT");
@@ -90,7 +95,6 @@ impl Session {
     }
 
     /// Runs something with an admin client.
-    #[allow(dead_code, reason = "tests of groups come next")]
     pub fn admin<T>(&self, work: impl AsyncFnOnce(&Admin) -> T) -> T {
         block_on(async { work(&Admin::builder(&self.broker.1).build().expect("legal settings")).await })
     }

@@ -1,0 +1,38 @@
+//! Where to stop: the ends of partitions as they were when reading began.
+//!
+//! Ends are asked for as this reader sees the log, and compared with positions, so that transaction markers and holes of
+//! compaction do not keep it waiting. Deliberately not here: stopping.
+
+use std::collections::BTreeMap;
+
+use pagemark_client::{Admin, IsolationLevel, OffsetSpec, TopicPartition};
+
+use crate::exit::Failure;
+
+/// Ends as far as they were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Ends(BTreeMap<TopicPartition, i64>);
+
+impl Ends {
+    /// Whether all these positions are at or beyond their partition's end. Partitions that are new get theirs now.
+    ///
+    /// # Errors
+    /// If the brokers do not answer.
+    pub(super) async fn are_reached(
+        &mut self,
+        admin: &Admin,
+        places: &BTreeMap<TopicPartition, Option<i64>>,
+        isolation: IsolationLevel,
+    ) -> Result<bool, Failure> {
+        let unknown: Vec<_> = places.keys().filter(|partition| !self.0.contains_key(*partition)).collect();
+        if !unknown.is_empty() {
+            let wanted = unknown.into_iter().map(|partition| (partition.clone(), OffsetSpec::Latest));
+            let found = admin.list_offsets_with(isolation, wanted).await?;
+            self.0.extend(found.into_iter().map(|(partition, listed)| (partition, listed.offset.unwrap_or(0))));
+        }
+        let reached = |(partition, place): (&TopicPartition, &Option<i64>)| {
+            place.is_some_and(|place| self.0.get(partition).is_some_and(|end| place >= *end))
+        };
+        Ok(places.iter().all(reached))
+    }
+}

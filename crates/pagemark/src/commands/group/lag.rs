@@ -1,0 +1,108 @@
+//! `pagemark group lag`: how far groups are behind, and a check for scripts and monitors.
+//!
+//! Deliberately not here: lag in seconds. Kafka's protocol tells when a record was made, not when it was read, so seconds
+//! would be a guess.
+
+use clap::{Args, ValueEnum};
+use pagemark_client::{Admin, IsolationLevel};
+
+use super::select::Selection;
+use super::view::{self, View};
+use crate::commands::{Common, Done};
+use crate::exit::Failure;
+use crate::output::{Answer, Cell, Column, Part, Table, counted, escaped};
+use crate::target::{Target, covers};
+
+const EXAMPLES: &str = "Examples:
+  pagemark group lag billing
+  pagemark group lag billing shipping --fail-over 10000
+      Exit code 4 if either is more than 10000 offsets behind, over all its partitions
+  pagemark group lag billing --isolation committed
+      Up to the first open transaction, which is what read_committed consumers can reach
+
+Partitions without a commit are not counted: only the consumer knows where it will begin.
+A group that does not exist is exit code 1, so that a check never passes for a group that is misspelt.";
+
+/// Arguments of `pagemark group lag`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Lag {
+    #[command(flatten)]
+    selection: Selection,
+    /// Only these partitions: TOPIC, or TOPIC:0,2,5-7. May be repeated
+    #[arg(short, value_name = "TOPIC[:PARTITIONS]")]
+    target: Vec<Target>,
+    /// Which end of the log counts
+    #[arg(long, value_enum, default_value = "uncommitted")]
+    isolation: Isolation,
+    /// Exit with code 4 if a group is more than this many offsets behind
+    #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(i64).range(0..))]
+    fail_over: Option<i64>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Isolation {
+    /// The last stable offset
+    Committed,
+    /// The high watermark, as Kafka's tools count
+    Uncommitted,
+}
+
+/// Runs the command.
+pub async fn run(arguments: Lag) -> Done {
+    let common = arguments.common.clone();
+    common.answer(async |admin| lag(&admin, &arguments).await).await
+}
+
+async fn lag(admin: &Admin, arguments: &Lag) -> Result<Answer, Failure> {
+    let isolation = match arguments.isolation {
+        Isolation::Committed => IsolationLevel::ReadCommitted,
+        Isolation::Uncommitted => IsolationLevel::ReadUncommitted,
+    };
+    let (groups, all) = arguments.selection.resolve(admin).await?;
+    let (mut views, mut failures) = view::load(admin, &groups, &all, isolation).await?;
+    for view in &mut views {
+        view.rows.retain(|row| covers(&arguments.target, &row.partition));
+        let lag = view.lag();
+        if let Some(limit) = arguments.fail_over.filter(|limit| lag > *limit) {
+            let group = escaped(&view.id);
+            failures.push(Failure::check(format!("group {group} is {lag} behind, which is more than {limit}")));
+        }
+    }
+    Ok(Answer::list("groups", views.iter().map(part).collect()).failing(failures))
+}
+
+fn part(view: &View) -> Part {
+    let columns = [
+        Column::new("TOPIC", "topic").long(),
+        Column::new("PARTITION", "partition"),
+        Column::new("CURRENT-OFFSET", "current_offset"),
+        Column::new("LOG-END-OFFSET", "log_end_offset"),
+        Column::new("LAG", "lag"),
+        Column::new("NOTE", "note").optional(),
+    ];
+    let mut table = Table::new("offsets", columns);
+    for row in &view.rows {
+        table.row([
+            Cell::from(&*row.partition.topic),
+            row.partition.partition.into(),
+            row.committed.as_ref().map(|committed| committed.offset).into(),
+            row.log.end().into(),
+            row.lag().into(),
+            Cell::words(row.note()),
+        ]);
+    }
+    let without = view.without_commit();
+    let part = Part::default()
+        .fact(Column::new("GROUP", "group"), view.id.as_str())
+        .fact(Column::new("LAG", "lag"), view.lag())
+        .fact(Column::data("partitions_without_commit"), without)
+        .with(table);
+    if without == 0 {
+        part
+    } else {
+        part.note(format!("not counted: {} without a commit", counted(without as i64, "partition")))
+    }
+}

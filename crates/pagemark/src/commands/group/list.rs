@@ -1,0 +1,82 @@
+//! `pagemark group list`.
+//!
+//! Deliberately not here: members and offsets (`describe.rs`).
+
+use clap::{Args, ValueEnum};
+use pagemark_client::{Admin, GroupListing, IsolationLevel};
+
+use super::view;
+use crate::commands::{Common, Done};
+use crate::exit::Failure;
+use crate::output::{Answer, Cell, Column, Part, Table};
+
+const EXAMPLES: &str = "Examples:
+  pagemark group list
+  pagemark group list --state empty
+  pagemark group list --sort lag -o json";
+
+/// Arguments of `pagemark group list`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct List {
+    /// Only groups in this state, such as stable or empty. May be repeated
+    #[arg(long, value_name = "STATE")]
+    state: Vec<String>,
+    /// Only groups of this type, such as classic or consumer. May be repeated
+    #[arg(long = "type", value_name = "TYPE")]
+    group_type: Vec<String>,
+    /// In which order; by lag, the farthest behind comes first
+    #[arg(long, value_enum, default_value = "name")]
+    sort: Sort,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sort {
+    Name,
+    Lag,
+}
+
+/// Runs the command.
+pub async fn run(arguments: List) -> Done {
+    let List { state, group_type, sort, common } = arguments;
+    common.answer(async |admin| list(&admin, &state, &group_type, sort).await).await
+}
+
+async fn list(admin: &Admin, states: &[String], types: &[String], sort: Sort) -> Result<Answer, Failure> {
+    let is_among = |wanted: &[String], value: &str| {
+        wanted.is_empty() || wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
+    };
+    let all = admin.list_groups().await?;
+    let chosen = all.iter().filter(|group| is_among(states, &group.state) && is_among(types, &group.group_type));
+    let chosen: Vec<&GroupListing> = chosen.collect();
+    let said = |text: &str| Cell::from(Some(text.to_owned()).filter(|text| !text.is_empty()));
+    let mut columns = vec![
+        Column::new("GROUP", "group").long(),
+        Column::new("TYPE", "type"),
+        Column::new("STATE", "state"),
+        Column::new("PROTOCOL", "protocol"),
+    ];
+    let cells = |group: &GroupListing| {
+        vec![group.group_id.as_str().into(), said(&group.group_type), said(&group.state), said(&group.protocol_type)]
+    };
+    let (mut rows, mut failures): (Vec<Vec<Cell>>, _) = (Vec::new(), Vec::new());
+    if sort == Sort::Lag {
+        columns.push(Column::new("LAG", "lag"));
+        let ids: Vec<String> = chosen.iter().map(|group| group.group_id.clone()).collect();
+        let (mut views, failed) = view::load(admin, &ids, &all, IsolationLevel::ReadUncommitted).await?;
+        failures = failed;
+        views.sort_by_key(|view| std::cmp::Reverse(view.lag()));
+        for view in &views {
+            let group = chosen.iter().find(|group| group.group_id == view.id);
+            rows.extend(group.map(|group| [cells(group), vec![view.lag().into()]].concat()));
+        }
+    } else {
+        rows.extend(chosen.iter().map(|group| cells(group)));
+    }
+    let mut table = Table::new("groups", columns);
+    rows.into_iter().for_each(|row| table.row(row));
+    let part = if table.is_empty() { Part::default().note("no groups") } else { Part::default() };
+    Ok(Answer::one(part.with(table)).failing(failures))
+}

@@ -1,0 +1,292 @@
+//! Groups as commands see them: state, members, and for each partition what is committed beside where the log ends.
+//!
+//! Commits are read before log ends, so that a lag is never negative because of the moment. Deliberately not here: how it
+//! is shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pagemark_client::{
+    Admin, Code, Error, GroupListing, GroupMember, IsolationLevel, OffsetAndMetadata, OffsetSpec, Topic, TopicPartition,
+};
+
+use crate::exit::Failure;
+use crate::output::{Cell, escaped};
+
+/// A group.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub id: String,
+    pub state: String,
+    /// `classic`, `consumer` and so on; empty if the broker does not say.
+    pub group_type: String,
+    pub protocol_type: String,
+    pub assignor: String,
+    pub coordinator: Option<i32>,
+    /// `None` if this client cannot see them.
+    pub members: Option<Vec<GroupMember>>,
+    pub rows: Vec<Row>,
+}
+
+/// A partition of a group: committed, or assigned to a member, or both.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub partition: TopicPartition,
+    /// What is committed: the NEXT offset to read.
+    pub committed: Option<OffsetAndMetadata>,
+    pub log: Log,
+    /// Which of the members has it.
+    pub member: Option<usize>,
+}
+
+/// What is known of a partition's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Log {
+    /// From its first record to behind its last.
+    Known { start: i64, end: i64 },
+    /// There is no such topic any more, or not yet.
+    NoTopic,
+    /// The topic has fewer partitions.
+    NoPartition,
+    /// Nobody leads it at the moment.
+    NoLeader,
+}
+
+impl View {
+    /// `consumer/range`, as far as there is one.
+    pub fn protocol(&self) -> Option<String> {
+        let parts = [self.protocol_type.as_str(), self.assignor.as_str()];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        (!parts.is_empty()).then(|| parts.join("/"))
+    }
+
+    /// Sum over all partitions with a commit.
+    pub fn lag(&self) -> i64 {
+        self.rows.iter().filter_map(Row::lag).sum()
+    }
+
+    /// Partitions that members have and for which nothing is committed: nobody can say how far behind these are.
+    pub fn without_commit(&self) -> usize {
+        self.rows.iter().filter(|row| row.committed.is_none()).count()
+    }
+}
+
+impl Row {
+    /// How many offsets lie between the commit and the end; 0 if the commit is beyond it.
+    pub fn lag(&self) -> Option<i64> {
+        let Log::Known { end, .. } = self.log else { return None };
+        self.committed.as_ref().map(|committed| end.saturating_sub(committed.offset).max(0))
+    }
+
+    /// The last offset that was done, which is one before the committed one.
+    pub fn last_done(&self) -> Option<i64> {
+        self.committed.as_ref().map(|committed| committed.offset - 1).filter(|offset| *offset >= 0)
+    }
+
+    /// How far the commit is beyond the end, if it is.
+    pub fn ahead_by(&self) -> Option<i64> {
+        let (Log::Known { end, .. }, Some(committed)) = (self.log, &self.committed) else { return None };
+        Some(committed.offset.saturating_sub(end)).filter(|ahead| *ahead > 0)
+    }
+
+    /// How many offsets were deleted before they were read, if any.
+    pub fn below_log_start(&self) -> Option<i64> {
+        let (Log::Known { start, .. }, Some(committed)) = (self.log, &self.committed) else { return None };
+        Some(start.saturating_sub(committed.offset)).filter(|below| *below > 0)
+    }
+
+    /// What a person should know about it.
+    pub fn note(&self) -> Option<String> {
+        match self.log {
+            Log::NoTopic => Some("no such topic".to_owned()),
+            Log::NoPartition => Some("no such partition".to_owned()),
+            Log::NoLeader => Some("no leader".to_owned()),
+            Log::Known { start, .. } => match (self.ahead_by(), self.below_log_start()) {
+                (Some(ahead), _) => Some(format!("commit is {ahead} beyond the end")),
+                (_, Some(below)) => Some(format!("log starts at {start}: {below} deleted unread")),
+                (None, None) => None,
+            },
+        }
+    }
+}
+
+impl Log {
+    /// Where it begins, if known.
+    pub fn start(self) -> Option<i64> {
+        if let Log::Known { start, .. } = self { Some(start) } else { None }
+    }
+
+    /// Where it ends, if known.
+    pub fn end(self) -> Option<i64> {
+        if let Log::Known { end, .. } = self { Some(end) } else { None }
+    }
+}
+
+/// Reads groups. Those that are not there, or cannot be read, come back as failures.
+///
+/// # Errors
+/// If topics or log ends cannot be read.
+pub async fn load(
+    admin: &Admin,
+    groups: &[String],
+    all: &[GroupListing],
+    isolation: IsolationLevel,
+) -> Result<(Vec<View>, Vec<Failure>), Failure> {
+    let (mut views, mut failures) = (Vec::new(), Vec::new());
+    for group in groups {
+        match one(admin, group, all).await {
+            Ok(view) => views.push(view),
+            Err(error) => failures.push(Failure::from(error).about(format!("group {}", escaped(group)))),
+        }
+    }
+    let partitions: BTreeSet<TopicPartition> =
+        views.iter().flat_map(|view| view.rows.iter().map(|row| row.partition.clone())).collect();
+    let logs = logs(admin, &partitions, isolation).await?;
+    for row in views.iter_mut().flat_map(|view| &mut view.rows) {
+        row.log = logs.get(&row.partition).copied().unwrap_or(Log::NoLeader);
+    }
+    Ok((views, failures))
+}
+
+/// A group without its logs.
+async fn one(admin: &Admin, group: &str, all: &[GroupListing]) -> Result<View, Error> {
+    let listed = all.iter().find(|listed| listed.group_id == group);
+    let listed_type = listed.map(|listed| listed.group_type.clone()).unwrap_or_default();
+    let mut view = match admin.describe_group(group).await {
+        Ok(found) => View {
+            id: found.group_id,
+            state: found.state,
+            group_type: listed_type,
+            protocol_type: found.protocol_type,
+            assignor: found.assignor,
+            coordinator: Some(found.coordinator),
+            members: Some(found.members),
+            rows: Vec::new(),
+        },
+        // It may be there all the same, but not of the kind that this call shows.
+        Err(error) => match (error.code(), listed) {
+            (Some(Code::GROUP_ID_NOT_FOUND), Some(listed)) if !is_classic(listed) => undescribed(listed, None),
+            // The empty id, which has offsets at most: nobody can join it.
+            (Some(Code::INVALID_GROUP_ID), Some(listed)) => undescribed(listed, Some(Vec::new())),
+            (Some(Code::INVALID_GROUP_ID), None) => return Err(not_found()),
+            _ => return Err(error),
+        },
+    };
+    let committed = admin.list_group_offsets(group).await?;
+    let mut rows: BTreeMap<TopicPartition, Row> = BTreeMap::new();
+    let empty = |partition: &TopicPartition| Row {
+        partition: partition.clone(),
+        committed: None,
+        log: Log::NoLeader,
+        member: None,
+    };
+    for (partition, offset) in committed {
+        rows.entry(partition.clone()).or_insert_with(|| empty(&partition)).committed = Some(offset);
+    }
+    for (at, member) in view.members.iter().flatten().enumerate() {
+        for partition in &member.assignment {
+            rows.entry(partition.clone()).or_insert_with(|| empty(partition)).member = Some(at);
+        }
+    }
+    view.rows = rows.into_values().collect();
+    Ok(view)
+}
+
+fn is_classic(listed: &GroupListing) -> bool {
+    listed.group_type.is_empty() || listed.group_type.eq_ignore_ascii_case("classic")
+}
+
+fn not_found() -> Error {
+    Error::Refused { code: Code::GROUP_ID_NOT_FOUND, message: String::new() }
+}
+
+/// A group of which no more is known than what a list says.
+fn undescribed(listed: &GroupListing, members: Option<Vec<GroupMember>>) -> View {
+    View {
+        id: listed.group_id.clone(),
+        state: listed.state.clone(),
+        group_type: listed.group_type.clone(),
+        protocol_type: listed.protocol_type.clone(),
+        assignor: String::new(),
+        coordinator: None,
+        members,
+        rows: Vec::new(),
+    }
+}
+
+/// What is known of these partitions' logs.
+///
+/// # Errors
+/// If the brokers do not answer.
+pub async fn logs(
+    admin: &Admin,
+    partitions: &BTreeSet<TopicPartition>,
+    isolation: IsolationLevel,
+) -> Result<BTreeMap<TopicPartition, Log>, Failure> {
+    let names: BTreeSet<&str> = partitions.iter().map(|partition| &*partition.topic).collect();
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let topics = admin.describe_topics(names).await?;
+    let mut logs: BTreeMap<TopicPartition, Log> = partitions
+        .iter()
+        .map(|partition| (partition.clone(), place(topics.get(&*partition.topic), partition)))
+        .collect();
+    let led: Vec<&TopicPartition> =
+        logs.iter().filter(|(_, log)| matches!(log, Log::Known { .. })).map(|(partition, _)| partition).collect();
+    let wanted = |spec| led.iter().map(|partition| ((*partition).clone(), spec)).collect::<Vec<_>>();
+    let starts = admin.list_offsets_with(isolation, wanted(OffsetSpec::Earliest)).await?;
+    let ends = admin.list_offsets_with(isolation, wanted(OffsetSpec::Latest)).await?;
+    for (partition, log) in &mut logs {
+        let offset = |of: &BTreeMap<_, pagemark_client::ListedOffset>| of.get(partition).and_then(|found| found.offset);
+        if let (Some(start), Some(end)) = (offset(&starts), offset(&ends)) {
+            *log = Log::Known { start, end };
+        }
+    }
+    Ok(logs)
+}
+
+/// Where a partition stands in its topic; its offsets are to be asked for if it has a leader.
+fn place(topic: Option<&Result<Topic, Error>>, partition: &TopicPartition) -> Log {
+    let Some(Ok(topic)) = topic else { return Log::NoTopic };
+    match topic.partitions.iter().find(|found| found.index == partition.partition) {
+        None => Log::NoPartition,
+        Some(found) if found.leader.is_none() => Log::NoLeader,
+        Some(_) => Log::Known { start: 0, end: 0 },
+    }
+}
+
+/// The member that has a partition, as cells: consumer id, host, client id.
+pub fn member_cells(view: &View, row: &Row) -> [Cell; 3] {
+    let member = row.member.and_then(|at| view.members.as_ref()?.get(at));
+    let text = |text: fn(&GroupMember) -> &String| Cell::from(member.map(|member| text(member).as_str().to_owned()));
+    [text(|member| &member.member_id), text(|member| &member.client_host), text(|member| &member.client_id)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(committed: Option<i64>, log: Log) -> Row {
+        let partition = TopicPartition::new("orders", 0);
+        Row { partition, committed: committed.map(Into::into), log, member: None }
+    }
+
+    #[test]
+    fn a_lag_is_never_negative_and_odd_places_are_said_o_41() {
+        let log = Log::Known { start: 10, end: 20 };
+        let cases = [
+            (row(Some(15), log), Some(5), Some(14), None),
+            (row(Some(20), log), Some(0), Some(19), None),
+            (row(Some(25), log), Some(0), Some(24), Some("commit is 5 beyond the end")),
+            (row(Some(4), log), Some(16), Some(3), Some("log starts at 10: 6 deleted unread")),
+            (row(Some(0), Log::Known { start: 0, end: 0 }), Some(0), None, None),
+            (row(None, log), None, None, None),
+            (row(Some(4), Log::NoTopic), None, Some(3), Some("no such topic")),
+            (row(Some(4), Log::NoPartition), None, Some(3), Some("no such partition")),
+            (row(Some(4), Log::NoLeader), None, Some(3), Some("no leader")),
+        ];
+        for (row, lag, last_done, note) in cases {
+            assert_eq!((row.lag(), row.last_done(), row.note().as_deref()), (lag, last_done, note), "{row:?}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `pagemark produce` and `pagemark consume`.
+
+use std::io::{BufRead, BufReader};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Session;
+
+fn committed(session: &Session, group: &str) -> Option<i64> {
+    let all = session.admin(async |admin| admin.list_group_offsets(group).await.expect("an answer"));
+    all.get(&("orders", 0).into()).map(|committed| committed.offset)
+}
+
+#[test]
+fn what_is_produced_is_consumed_byte_for_byte() {
+    let mut session = Session::start();
+    session.quietly(&["topic", "create", "orders", "-p", "1"], "");
+    session.feed(&["produce", "-t", "orders", "-K", ":", "-H", "from=till", "-z", "zstd"], "k1:v1\nk2:v:2\nno key\n\n");
+    session.feed(&["produce", "-t", "orders:0", "-K", "=>", "-Z"], "k3=>\n=>v3\nlast, no line end");
+    session.run(&["consume", "-t", "orders", "-e"]);
+    session.run(&["consume", "-t", "orders", "-e", "-f", "%p/%o %k(%K) %s(%S) %h\\n"]);
+    session.run(&["consume", "-t", "orders:0", "-e", "--from", "-2"]);
+    session.run(&["consume", "-t", "orders", "-c", "1", "--from", "1"]);
+    session.run(&["consume", "-t", "orders", "-e", "--from", "end"]);
+    session.run(&["consume", "-t", "missing", "-e"]);
+    session.run(&["consume", "-t", "orders:1", "-e"]);
+    session.feed(&["produce", "-t", "missing"], "x\n");
+    session.feed(&["produce", "-t", "orders:1"], "x\n");
+    session.run(&["produce", "-t", "orders", "-z", "brotli"]);
+    session.check("records");
+}
+
+#[test]
+fn records_are_found_by_time_and_written_as_json() {
+    let mut session = Session::start();
+    session.quietly(&["topic", "create", "orders", "-p", "1"], "");
+    session.fill("orders", 0, 0..5);
+    session.run(&["consume", "-t", "orders", "-e", "-J", "--from", "@2023-11-14T22:13:23Z"]);
+    session.run(&["consume", "-t", "orders", "-e", "-J", "--from", "@-1h"]);
+    session.check("records_by_time");
+}
+
+#[test]
+fn a_record_that_is_not_acknowledged_costs_the_exit_code_and_is_counted() {
+    let session = Session::start();
+    session.quietly(&["topic", "create", "orders", "-p", "1", "--config", "max.message.bytes=1000"], "");
+    let input = format!("small\n{}\nsmall too\n", "x".repeat(2_000_000));
+    let output = session.quietly(&["produce", "-t", "orders"], &input);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("pagemark: 1 of 3 records were not acknowledged; the first: "), "{said}");
+    let output = session.quietly(&["consume", "-t", "orders", "-e"], "");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "small\nsmall too\n");
+}
+
+#[test]
+fn a_group_goes_on_behind_what_was_printed_e_1() {
+    let session = Session::start();
+    session.quietly(&["topic", "create", "orders", "-p", "1"], "");
+    session.fill("orders", 0, 0..10);
+    let read = |arguments: &[&str]| {
+        let output = session.quietly(&[&["consume", "-t", "orders", "-G", "billing"], arguments].concat(), "");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(read(&["-c", "4"]), ["value 0", "value 1", "value 2", "value 3"]);
+    assert_eq!(committed(&session, "billing"), Some(4));
+    assert_eq!(read(&["-e"]).len(), 6);
+    assert_eq!(committed(&session, "billing"), Some(10));
+    assert!(read(&["-e"]).is_empty());
+    // A partition chosen by hand goes on there as well.
+    session.fill("orders", 0, 10..11);
+    let output = session.quietly(&["consume", "-t", "orders:0", "-G", "billing", "-e"], "");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "value 10\n");
+    assert_eq!(committed(&session, "billing"), Some(11));
+    // Where nothing is committed, --from decides.
+    let output = session.quietly(&["consume", "-t", "orders", "-G", "late", "--from", "-2", "-e"], "");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "value 9\nvalue 10\n");
+    assert_eq!(committed(&session, "late"), Some(11));
+}
+
+#[test]
+fn what_nobody_read_is_not_committed() {
+    let session = Session::start();
+    session.quietly(&["topic", "create", "orders", "-p", "1"], "");
+    session.fill("orders", 0, 0..10);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = session.command(&["consume", "-t", "orders", "-G", "billing"]);
+    let output = command.stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()), "a reader that leaves is no failure");
+    assert_eq!(committed(&session, "billing"), None);
+}
+
+#[test]
+fn an_interrupted_consumer_has_committed_exactly_what_it_printed() {
+    let session = Session::start();
+    session.quietly(&["topic", "create", "orders", "-p", "1"], "");
+    session.fill("orders", 0, 0..10);
+    let mut child = session.command(&["consume", "-t", "orders", "-G", "billing"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    for n in 0..10 {
+        assert_eq!(lines.next().expect("ten of them").unwrap(), format!("value {n}"));
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(committed(&session, "billing"), Some(10));
+    // It has left its group: nobody waits for its session to end.
+    let described = session.admin(async |admin| admin.describe_group("billing").await.expect("there"));
+    assert_eq!(described.state, "Empty");
+}
+
+#[test]
+fn a_group_whose_place_is_gone_is_told_how_to_find_another_e_14() {
+    let session = Session::start();
+    session.quietly(&["topic", "create", "orders", "-p", "1"], "");
+    session.fill("orders", 0, 0..3);
+    session.admin(async |admin| {
+        admin.alter_group_offsets("billing", [(("orders", 0).into(), 77.into())]).await.expect("nobody is there");
+    });
+    let output = session.quietly(&["consume", "-t", "orders", "-G", "billing", "-c", "1"], "");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("is at offset 77, which the log does not have") && said.contains("group reset"), "{said}");
+    assert_eq!(committed(&session, "billing"), Some(77));
+}
