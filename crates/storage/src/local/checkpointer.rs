@@ -53,10 +53,6 @@ struct Taken {
 struct Job {
     stage: Stage,
     head: Head,
-    /// Log bytes that it covers and the one before does not.
-    log_bytes: u64,
-    /// The place that was counted for it.
-    place: u64,
     state: State,
     taken: Taken,
     mover: Mover,
@@ -183,12 +179,11 @@ impl Checkpointer {
         let captured = state.partitions.iter().filter(wanted);
         work.extend(captured.map(|c| (c.key, Work { key: c.key, instance: c.instance, end: c.end })));
         let work: VecDeque<Work> = work.into_values().collect();
-        let place = survey.load.place() + self.written_twice();
+        lane.space.checkpoint_begins(survey.load.place() + self.written_twice());
         let mover = Mover::new(survey.plan, work, pack_id);
         let (files, bytes, pack_added) = ([None; 2], Bytes::new(), false);
-        let log_bytes = lane.space.unpacked();
         let (stage, needs_lsn) = (Stage::WaitDurable, 0);
-        Job { stage, head, log_bytes, place, state, taken, mover, files, bytes, needs_lsn, pack_added }
+        Job { stage, head, state, taken, mover, files, bytes, needs_lsn, pack_added }
     }
 
     /// The next operation; `None` while the log is not durable up to the captured position.
@@ -227,12 +222,11 @@ impl Checkpointer {
         // What there was no room for has not happened. Of a sync nobody knows.
         let full = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
         let full = full && !matches!(op, DiskOp::Sync(_) | DiskOp::SyncDir(_));
+        if let (DiskOp::Write { bytes, .. }, Ok(_)) = (op, &result) {
+            lane.space.checkpoint_wrote(bytes.len() as u64);
+        }
         let outcome = match job.stage {
-            Stage::Move => {
-                let moved = job.mover.done(lane, result, garbage);
-                lane.space.packing(job.mover.logged_bytes);
-                moved.map(|()| false)
-            }
+            Stage::Move => job.mover.done(lane, result, garbage).map(|()| false),
             _ => result.map_err(|e| e.to_string()).and_then(|output| job.take(lane, output)),
         };
         match outcome {
@@ -444,13 +438,13 @@ impl Job {
         lane.tail.forget_below(position.generation, position.offset);
         lane.give_free();
         lane.wish_for_dead_files();
-        lane.space.packed(self.log_bytes);
+        lane.space.checkpoint_done();
         lane.stats.checkpoints += 1;
     }
 
     /// `full`: there was no room, and what was written before is as it was.
     fn give_up(self, lane: &mut Lane, reason: &str, full: bool, garbage: &mut Vec<DiskOp>) {
-        lane.space.gave_up(full.then_some(self.place));
+        lane.space.checkpoint_gave_up(full);
         let number = self.head.number;
         tracing::warn!(reason, number, "the checkpoint was given up; it will be tried again");
         // One that reads back wrong has its name, or one of its copies has: its files must stay as long as that might be chosen.

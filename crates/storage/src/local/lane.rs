@@ -168,6 +168,11 @@ impl Writer {
     }
 }
 
+/// How much the log grows from one position to another, with what a file that was begun begins with.
+fn grown(from: Position, to: Position) -> u64 {
+    if from.generation == to.generation { to.offset - from.offset } else { to.offset }
+}
+
 /// What somebody wants of the background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum CheckpointWish {
@@ -287,6 +292,7 @@ impl Lane {
 
     /// Finds the place of the next record. The first one of a flush is preceded by a flush record, filled in at its start.
     fn place(&mut self, payload_len: usize) -> (u64, Position) {
+        let before = self.writer.end;
         if self.writer.is_empty() {
             self.writer.reserve(record::FLUSH_LEN, self.next_lsn, self.durable, &self.options);
             record::put_flush(&mut self.writer.slab, self.next_lsn, self.writer.seal, 0);
@@ -295,7 +301,7 @@ impl Lane {
         let size = record::padded_len(payload_len);
         let at = self.writer.reserve(size, self.next_lsn, self.durable, &self.options);
         self.log_bytes_since_checkpoint += size as u64;
-        self.space.accepted(size as u64);
+        self.space.accepted(grown(before, self.writer.end));
         self.stats.log_bytes_accepted += size as u64;
         let lsn = self.next_lsn;
         self.next_lsn += 1;

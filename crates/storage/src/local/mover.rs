@@ -138,8 +138,6 @@ pub(super) struct Mover {
     made_segments: bool,
     retried: bool,
     finished: bool,
-    /// Bytes of batches taken out of the log so far.
-    pub logged_bytes: u64,
     /// A topic was deleted before all of it was moved. The checkpoint lacks its data and must not be durable before that deletion.
     pub vanished: bool,
     pub moved: Vec<Moved>,
@@ -159,7 +157,6 @@ impl Mover {
             made_segments: false,
             retried: false,
             finished: false,
-            logged_bytes: 0,
             vanished: false,
             moved: Vec::new(),
             left_out: Vec::new(),
@@ -364,7 +361,6 @@ impl Mover {
     fn fetch(&mut self, lane: &mut Lane, piece: Piece) {
         match piece {
             Piece::Logged(entry) => {
-                self.logged_bytes += u64::from(entry.len);
                 let block = Block::of(&entry, entry.at.offset);
                 if let Some(bytes) = lane.tail.get(entry.at.generation, entry.at.offset, entry.len as usize) {
                     return self.gather(lane, block, &bytes);

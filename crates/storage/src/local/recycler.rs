@@ -207,6 +207,9 @@ impl Background {
 
     fn filled(&mut self, lane: &mut Lane, op: &DiskOp, result: io::Result<OpOutput>) {
         let Some((slot, fill)) = self.fill.take() else { return };
+        if let (DiskOp::Write { bytes, .. }, Ok(_)) = (op, &result) {
+            lane.space.wrote(bytes.len() as u64);
+        }
         let size = lane.options.log_file_bytes.max(FIRST_RECORD_AT);
         let next = match (fill, result) {
             (Fill::SyncDir { .. }, Err(error)) => {

@@ -27,6 +27,17 @@ pub(super) enum Part {
     Last,
 }
 
+/// A checkpoint that is under way.
+#[derive(Debug, Clone, Copy)]
+struct UnderWay {
+    /// Log bytes that it covers and the one before does not.
+    covered: u64,
+    /// The place that was counted for it.
+    place: u64,
+    /// How much of that it has not written yet.
+    to_write: u64,
+}
+
 /// What is known of the room, behind the lane's lock.
 #[derive(Debug, Default)]
 pub(super) struct Space {
@@ -40,8 +51,7 @@ pub(super) struct Space {
     accepted: u64,
     /// Log bytes that no complete checkpoint covers.
     unpacked: u64,
-    /// How much of that the checkpoint under way has written already: it is not free any more, and no longer to be written.
-    packing: u64,
+    under_way: Option<UnderWay>,
     room: Room,
     /// Flushes since the last look.
     flushes: u32,
@@ -93,36 +103,45 @@ impl Space {
         }
     }
 
-    /// What the checkpoint that begins now will cover.
-    pub(super) fn unpacked(&self) -> u64 {
-        self.unpacked
+    /// A checkpoint begins that covers all that was accepted, and for which so much place was counted.
+    pub(super) fn checkpoint_begins(&mut self, place: u64) {
+        self.under_way = Some(UnderWay { covered: self.unpacked, place, to_write: place });
     }
 
-    /// The checkpoint under way has taken so much out of the log.
-    pub(super) fn packing(&mut self, bytes: u64) {
-        self.due |= self.packing != bytes;
-        self.packing = bytes;
+    /// It has written so much.
+    pub(super) fn checkpoint_wrote(&mut self, bytes: u64) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.to_write = under_way.to_write.saturating_sub(bytes);
+        }
+        self.wrote(bytes);
     }
 
-    /// The checkpoint is complete and covers so much log.
-    pub(super) fn packed(&mut self, bytes: u64) {
-        self.unpacked = self.unpacked.saturating_sub(bytes);
+    /// The background has written so much.
+    pub(super) fn wrote(&mut self, bytes: u64) {
+        self.free = self.free.map(|free| free.saturating_sub(bytes));
+        self.due = true;
+    }
+
+    /// It is complete.
+    pub(super) fn checkpoint_done(&mut self) {
+        if let Some(UnderWay { covered, .. }) = self.under_way.take() {
+            self.unpacked = self.unpacked.saturating_sub(covered);
+        }
         self.doubt = 0;
         self.checkpoint_ended();
     }
 
-    /// The checkpoint was given up; `full`: for want of room, though so many bytes had been counted to be enough.
-    pub(super) fn gave_up(&mut self, full: Option<u64>) {
-        if let Some(bytes) = full {
+    /// It was given up; `full`: for want of room, though enough had been counted.
+    pub(super) fn checkpoint_gave_up(&mut self, full: bool) {
+        if let Some(UnderWay { place, .. }) = self.under_way.take().filter(|_| full) {
             // What was removed will be free again; without doubt the same would be tried for ever.
             self.doubt = (self.doubt + 1).min(32);
-            self.put_off = Some(bytes);
+            self.put_off = Some(place);
         }
         self.checkpoint_ended();
     }
 
     fn checkpoint_ended(&mut self) {
-        self.packing = 0;
         self.lent = false;
         self.due = true;
     }
@@ -214,7 +233,11 @@ impl Space {
 
     /// What the log holds and packs do not yet, and what was written into it since the last look.
     fn to_come(&self) -> u64 {
-        self.unpacked.saturating_sub(self.packing).saturating_add(self.accepted)
+        let to_pack = match self.under_way {
+            Some(UnderWay { covered, to_write, .. }) => self.unpacked.saturating_sub(covered).saturating_add(to_write),
+            None => self.unpacked,
+        };
+        to_pack.saturating_add(self.accepted)
     }
 
     /// Bytes that may still be written, the reserve included.
@@ -428,7 +451,7 @@ mod tests {
         look(&mut space, 4 * MIB);
         assert!(space.has_place_again() && !space.puts_off());
         assert_eq!(space.takes(), None, "it is in use");
-        space.packed(0);
+        space.checkpoint_done();
         look(&mut space, 9 * MIB);
         assert_eq!(space.takes(), Some(Part::Last));
     }
@@ -438,7 +461,8 @@ mod tests {
         let mut space = space(0, 100 * MIB);
         let mut tries = 0;
         while space.admits(MIB) {
-            space.gave_up(Some(MIB));
+            space.checkpoint_begins(MIB);
+            space.checkpoint_gave_up(true);
             look(&mut space, 100 * MIB);
             tries += 1;
             assert_eq!(space.has_place_again(), space.doubt < 7);
@@ -449,7 +473,24 @@ mod tests {
         assert!(!space.admits(MIB));
         look(&mut space, 200 * MIB);
         assert!(space.has_place_again() && space.admits(MIB));
-        space.packed(0);
+        space.checkpoint_done();
         assert_eq!(space.doubt, 0);
+    }
+
+    #[test]
+    fn what_a_checkpoint_has_still_to_write_counts_until_it_is_written() {
+        let mut space = Space::new(16 * MIB, 8 * MIB);
+        look(&mut space, 30 * MIB);
+        assert_eq!(space.left(), Some(22 * MIB));
+        space.checkpoint_begins(6 * MIB);
+        assert_eq!(space.left(), Some(24 * MIB), "it was counted more closely");
+        space.accepted(MIB);
+        assert_eq!(space.left(), Some(22 * MIB));
+        space.checkpoint_wrote(6 * MIB);
+        assert_eq!(space.left(), Some(22 * MIB), "known before anybody looks");
+        look(&mut space, 23 * MIB);
+        assert_eq!(space.left(), Some(22 * MIB));
+        space.checkpoint_done();
+        assert_eq!((space.left(), space.unpacked), (Some(22 * MIB), MIB));
     }
 }

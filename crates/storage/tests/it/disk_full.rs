@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pagemark_storage::contract::{TestBatch, partition, single};
 use pagemark_storage::disk::Disk;
-use pagemark_storage::engine::{LogStore, Room, ShardEpoch, ShardId};
+use pagemark_storage::engine::{Engine, LogStore, Room, ShardEpoch, ShardId};
 use pagemark_storage::local::{LocalOptions, ManualEngine};
 use pagemark_wire::types::{LeaderEpoch, Offset};
 
@@ -128,9 +128,9 @@ fn what_others_write_counts_too_and_is_forgotten_when_it_goes() {
         life.work();
         file
     };
-    let other = take("other", unreserved - LAST - 2000);
+    let other = take("other", unreserved - LAST - 8000);
     assert_eq!(life.room(), Room::Enough, "the reserve is ours");
-    take("more", 3000);
+    take("more", 9000);
     assert_eq!(life.room(), Room::Scarce, "the log needs some place until somebody looks again");
     assert!(!has_reserve(&disk) && has_last(&disk));
     disk.remove("other").unwrap();
@@ -202,6 +202,22 @@ fn an_engine_starts_on_a_disk_without_a_free_byte_and_what_is_deleted_makes_room
         life.trim(0, ends[0]);
         assert_eq!(life.room(), Room::Enough, "{cut:?}: {} free", disk.space().unwrap().usable_bytes);
     }
+}
+
+#[test]
+fn a_stop_for_whose_checkpoint_there_is_no_room_says_so_and_loses_nothing() {
+    let disk = Arc::new(MemoryDisk::new(7));
+    disk.set_capacity(CAPACITY);
+    let mut life = Life::new(&disk);
+    // More than the reserve.
+    (0..130).for_each(|_| life.append_only(0, 900));
+    let (file, free) = (disk.create("other").unwrap(), disk.free());
+    disk.allocate(file, free).unwrap();
+    let (ends, stopped) = (life.ends, life.manual.engine().close());
+    assert!(stopped.unwrap_err().to_string().contains("no room for the last checkpoint"));
+    drop(life);
+    disk.restart(Cut::Kill);
+    assert_eq!(Life::new(&disk).ends, ends);
 }
 
 /// Where a quota ends before the disk does, counting finds room that is not there.
