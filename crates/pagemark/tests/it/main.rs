@@ -4,6 +4,7 @@ mod cli;
 mod demo;
 mod environment;
 mod flood;
+mod guide;
 mod incarnations;
 mod process;
 
