@@ -22,13 +22,6 @@ impl FetchWaiter {
     }
 }
 
-/// What is fixed while the partition is open.
-#[derive(Debug)]
-struct Opened {
-    epochs: Vec<EpochStart>,
-    quarantined: Option<Arc<str>>,
-}
-
 /// One partition of a topic of this broker.
 #[derive(Debug)]
 pub struct Partition {
@@ -38,7 +31,8 @@ pub struct Partition {
     pub shard: ShardId,
     /// Index of the executor that owns the shard.
     pub executor: usize,
-    opened: OnceLock<Opened>,
+    opened: OnceLock<Vec<EpochStart>>,
+    quarantined: OnceLock<Arc<str>>,
     deleted: AtomicBool,
     waiters: Mutex<Vec<Arc<FetchWaiter>>>,
 }
@@ -52,15 +46,19 @@ impl Partition {
             shard,
             executor,
             opened: OnceLock::new(),
+            quarantined: OnceLock::new(),
             deleted: AtomicBool::new(false),
             waiters: Mutex::default(),
         }
     }
 
-    /// Takes note of what the engine said when the partition was opened. Only the first call counts: epochs change only at
-    /// a start.
+    /// Takes note of what the engine said when the partition was opened. Epochs change only at a start; rotten bytes may be
+    /// met at any time, and are known when the shard is opened again.
     pub fn set_opened(&self, opened: &OpenedPartition) {
-        let _ = self.opened.set(Opened { epochs: opened.epochs.clone(), quarantined: opened.quarantined.clone() });
+        let _ = self.opened.set(opened.epochs.clone());
+        if let Some(why) = &opened.quarantined {
+            let _ = self.quarantined.set(Arc::clone(why));
+        }
     }
 
     /// The present leader epoch (P-26).
@@ -72,7 +70,7 @@ impl Partition {
     /// Leader epochs with the offset each began at, oldest first.
     #[must_use]
     pub fn epochs(&self) -> &[EpochStart] {
-        self.opened.get().map_or(&[], |o| &o.epochs)
+        self.opened.get().map_or(&[], Vec::as_slice)
     }
 
     /// Where the log of `epoch` ends: the largest epoch not above it, and the offset the next one begins at.
@@ -97,7 +95,7 @@ impl Partition {
     /// Why the partition may not be used, if its bytes have rotted.
     #[must_use]
     pub fn quarantined(&self) -> Option<&Arc<str>> {
-        self.opened.get().and_then(|o| o.quarantined.as_ref())
+        self.quarantined.get()
     }
 
     /// Whether its topic was deleted.

@@ -51,7 +51,7 @@ fn judge(batch: &Bytes) {
     assert!(decompressed_bytes <= MAX_DECOMPRESSED_BYTES + SLACK_BYTES, "{decompressed_bytes}");
     let Ok(walked) = walked else { return };
     assert_eq!(read.ok(), Some(header.record_count as usize), "what was walked can be read");
-    recompressed(&header, batch, &rules, &walked);
+    recompressed(&header, batch, decompressed_bytes, &rules, &walked);
     let max_timestamp_ms = walked.max_timestamp_ms;
     let created = stamped(batch, Stamp::CreateTime { max_timestamp_ms });
     assert_eq!(greatest_timestamp(&created), Some(max_timestamp_ms), "whatever type of time the client said");
@@ -60,10 +60,10 @@ fn judge(batch: &Bytes) {
 }
 
 /// With the codec that a topic may want it is as good as it was, or too large.
-fn recompressed(header: &BatchHeader, batch: &Bytes, rules: &BatchRules, walked: &Walked) {
+fn recompressed(header: &BatchHeader, batch: &Bytes, bytes: u64, rules: &BatchRules, walked: &Walked) {
     const CODECS: [Compression; 4] = [Compression::None, Compression::Snappy, Compression::Lz4, Compression::Zstd];
     let codec = CODECS[batch.len() % CODECS.len()]; // one for each input, since compressing is slow
-    match recompress(header, batch, codec.into(), rules) {
+    match recompress(header, batch, bytes, codec.into(), rules) {
         Ok((header, stored)) => assert_eq!(walk_counted(&header, &stored, rules).0.as_ref(), Ok(walked)),
         Err(error) => assert!(matches!(error, BatchError::RecompressedTooLarge { .. }), "{error}"),
     }

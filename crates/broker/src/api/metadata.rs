@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use pagemark_storage::engine::Room;
 use pagemark_wire::ErrorCode;
 use pagemark_wire::messages::metadata_request::MetadataRequestTopic;
 use pagemark_wire::messages::metadata_response::{
@@ -90,6 +91,10 @@ async fn create(broker: &Broker, names: Vec<String>) -> BTreeMap<String, ErrorCo
             // Somebody else was faster: it is there.
             Ok(_) | Err((ErrorCode::TopicAlreadyExists, _)) => None,
             Err((ErrorCode::KafkaStorageError, _)) => Some((name, ErrorCode::LeaderNotAvailable)),
+            // For clients a policy is for ever, and what they have queued fails; a full disk is not.
+            Err((ErrorCode::PolicyViolation, _)) if broker.engine.headroom().room != Room::Enough => {
+                Some((name, ErrorCode::LeaderNotAvailable))
+            }
             Err((code, why)) => {
                 tracing::warn!(topic = name, ?code, why, "a topic asked for could not be created");
                 Some((name, code))

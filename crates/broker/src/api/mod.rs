@@ -88,10 +88,15 @@ impl Reply {
     /// Answers a Fetch, whose records stay where they are until they are written; `charge` is what they cost.
     pub fn send_fetch(mut self, answer: &FetchAnswer, charge: Option<Charge>) {
         if let Some(charge) = charge {
-            self.slot.add_charge(charge);
+            self.add_charge(charge);
         }
         let frame = answer.encode(self.version, self.correlation_id);
         self.write(frame);
+    }
+
+    /// Until it is answered the request costs this, too.
+    pub fn add_charge(&mut self, charge: Charge) {
+        self.slot.add_charge(charge);
     }
 
     fn write(self, frame: Result<impl Into<Frame>, EncodeError>) {

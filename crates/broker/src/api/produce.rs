@@ -61,7 +61,10 @@ pub fn handle(call: Call, out: &mut Outgoing, request: ProduceRequest) {
                 check(&broker, topic.as_ref(), &mut request_wide, index, partition.records)
             };
             match accepted {
-                Ok(checked) => out.push(checked.partition.executor, Work::Produce(checked.with_answer(part))),
+                Ok(checked) => {
+                    part.gathering.charge(&broker, checked.grown_bytes);
+                    out.push(checked.partition.executor, Work::Produce(checked.with_answer(part)));
+                }
                 Err(result) => Box::new(part).settle(result),
             }
         }
@@ -99,11 +102,13 @@ struct Checked {
     batch: Bytes,
     walked: Result<Walked, BatchError>,
     log_append_time: bool,
+    /// How much larger it is than what was sent.
+    grown_bytes: usize,
 }
 
 impl Checked {
     fn with_answer(self, part: Part) -> ProduceWork {
-        let Checked { partition, header, batch, walked, log_append_time } = self;
+        let Checked { partition, header, batch, walked, log_append_time, .. } = self;
         ProduceWork { partition, header, batch, walked, log_append_time, answer: Box::new(part) }
     }
 }
@@ -133,13 +138,15 @@ fn check(
     rules.max_decompressed_bytes = rules.max_decompressed_bytes.min(request.decompressed_left);
     let batch = records.ok_or(ProduceResult::Refused(BatchError::NotOneBatch))?;
     let stored_with = topic.config.stored_with();
+    let sent_bytes = batch.len();
     let judge = || judge(batch.clone(), &rules, stored_with);
     let judged = if takes_long(&batch, stored_with) { aside::in_place(judge) } else { judge() };
     let Judged { header, batch, walked, decompressed_bytes } = judged.map_err(ProduceResult::Refused)?;
     request.decompressed_left = request.decompressed_left.saturating_sub(decompressed_bytes);
-    broker.metrics.produced(batch.len(), header.record_count);
+    broker.metrics.produced(sent_bytes, header.record_count);
     let log_append_time = topic.config.log_append_time();
-    Ok(Checked { partition: Arc::clone(partition), header, batch, walked, log_append_time })
+    let grown_bytes = batch.len().saturating_sub(sent_bytes);
+    Ok(Checked { partition: Arc::clone(partition), header, batch, walked, log_append_time, grown_bytes })
 }
 
 /// A batch that may be appended if its records were found good, and as it is to be stored.
@@ -153,13 +160,18 @@ struct Judged {
 fn judge(batch: Bytes, rules: &BatchRules, stored_with: Option<Effort>) -> Result<Judged, BatchError> {
     let header = check_shape(Some(&batch), rules)?;
     let (walked, decompressed_bytes) = walk_counted(&header, &batch, rules);
-    let (header, batch) = match stored_with {
-        Some(with) if walked.is_ok() && with.codec.number() != header.codec() => {
-            recompress(&header, &batch, with, rules)?
+    let mut judged = Judged { header, batch, walked, decompressed_bytes };
+    if let Some(with) = stored_with
+        && judged.walked.is_ok()
+        && with.codec.number() != header.codec()
+    {
+        match recompress(&header, &judged.batch, decompressed_bytes, with, rules) {
+            Ok((header, batch)) => (judged.header, judged.batch) = (header, batch),
+            // Told only of a batch that is no duplicate: what was stored once is acknowledged again.
+            Err(error) => judged.walked = Err(error),
         }
-        _ => (header, batch),
-    };
-    Ok(Judged { header, batch, walked, decompressed_bytes })
+    }
+    Ok(judged)
 }
 
 /// Whether judging the batch takes longer than to let everybody else on this worker go elsewhere first, which costs some tens of
@@ -167,7 +179,11 @@ fn judge(batch: Bytes, rules: &BatchRules, stored_with: Option<Effort>) -> Resul
 fn takes_long(batch: &[u8], stored_with: Option<Effort>) -> bool {
     const COMPRESSED_BYTES: usize = 8 * 1024;
     const PLAIN_BYTES: usize = 256 * 1024;
-    let compressed = BatchHeader::parse(batch).is_ok_and(|header| header.codec() != 0);
+    let codec = BatchHeader::parse(batch).map_or(0, |header| header.codec());
+    let compressed = codec != 0;
+    if compressed && stored_with.is_some_and(|with| with.codec.number() != codec) {
+        return true; // a few bytes may be very many
+    }
     batch.len() > if compressed || stored_with.is_some() { COMPRESSED_BYTES } else { PLAIN_BYTES }
 }
 
@@ -200,6 +216,20 @@ impl ProduceAnswer for Part {
             let version = gathered.version;
             let place = &mut gathered.responses[self.topic_at].partition_responses[self.partition_at];
             fill(place, version, &mut gathered.names_left, result);
+        }
+    }
+}
+
+impl Gathering {
+    /// Holds so many bytes more against the request than were sent: its batches grew by their topic's codec.
+    fn charge(&self, broker: &Broker, grown_bytes: usize) {
+        if grown_bytes == 0 {
+            return;
+        }
+        let mut charge = broker.budget.charge();
+        charge.resize(grown_bytes);
+        if let Some(gathered) = self.0.lock().expect("nothing panics while holding an answer").as_mut() {
+            gathered.reply.add_charge(charge);
         }
     }
 }

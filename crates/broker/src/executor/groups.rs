@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: what requests mean to a group (`core`), and versions of the protocol (`api`).
 
-use pagemark_core::coordinator::{Answer, GroupShard, Request};
+use pagemark_core::coordinator::{Answer, GroupShard, OffsetToCommit, Request};
 use pagemark_core::effects::{Effects, ReplyTo};
 use pagemark_core::time::MonoMs;
 use pagemark_storage::engine::{Append, Lsn, Room, ShardId};
@@ -33,6 +33,8 @@ impl Executor {
     /// Asks the shard, or says why it cannot be asked.
     pub(super) fn ask_group(&mut self, work: GroupWork) {
         let GroupWork { shard: number, request, answer } = work;
+        let is_outdated =
+            matches!(&request, Request::Commit(commit) if self.names_a_topic_that_is_gone(&commit.offsets));
         let Some(shard) = self.group_shards.get_mut(&number) else {
             return answer(GroupShard::unavailable(&request, ErrorCode::CoordinatorNotAvailable));
         };
@@ -40,6 +42,9 @@ impl Executor {
             Phase::Loading { .. } => return answer(GroupShard::while_loading(&request)),
             Phase::Broken => return answer(GroupShard::unavailable(&request, ErrorCode::CoordinatorNotAvailable)),
             Phase::Ready => {}
+        }
+        if is_outdated {
+            return answer(GroupShard::while_loading(&request)); // retried, and then told what there is
         }
         if self.headroom.room == Room::Exhausted && matches!(request, Request::Commit(_)) {
             return answer(GroupShard::unavailable(&request, ErrorCode::CoordinatorNotAvailable));
@@ -49,6 +54,13 @@ impl Executor {
         shard.parked.insert(to, answer);
         let effects = shard.core.handle(self.now, to, request);
         self.carry_out(number, effects);
+    }
+
+    /// Whether a topic was deleted between the look at its name and now. Its offsets have been removed by then, and what were
+    /// written after that would stay, or take the place of a commit for a topic that has the name since (O-62).
+    fn names_a_topic_that_is_gone(&self, offsets: &[OffsetToCommit]) -> bool {
+        let view = self.registry.view();
+        offsets.iter().any(|offset| offset.topic_id != TopicId::ZERO && view.by_id(offset.topic_id).is_none())
     }
 
     /// Appends and replays the records of a decision and sends its replies, or keeps them until they are durable.
@@ -107,16 +119,20 @@ impl Executor {
     /// (O-50 to O-55). The next shard, or the next step, has the next turn.
     pub(super) fn expire_offsets(&mut self) {
         let now = self.now;
+        let next = now.mono.plus(self.configs.settings().offsets_retention_check_interval_ms.unsigned_abs());
         let due = |shard: &&mut OwnedGroupShard| shard.sweep_deadline().is_some_and(|at| at <= now.mono);
         let Some(shard) = self.group_shards.values_mut().find(due) else { return };
+        if self.headroom.room != Room::Enough {
+            shard.next_sweep = next; // tombstones can wait, and the room is kept for commits
+            return;
+        }
         let view = self.registry.view();
         let expired = shard.core.expire(now, &|name, id, partition| {
             let topic = if id == TopicId::ZERO { view.by_name(name)?.id() } else { id };
             self.engine.extent(PartitionKey { topic, partition }).ok().map(|log| log.log_start)
         });
         if expired.done {
-            shard.next_sweep =
-                now.mono.plus(self.configs.settings().offsets_retention_check_interval_ms.unsigned_abs());
+            shard.next_sweep = next;
         }
         if !expired.effects.is_empty() {
             let (offsets, groups) = (expired.offsets, expired.groups);

@@ -82,6 +82,8 @@ impl Executor {
             }
             AppendVerdict::Duplicate { base_offset, timestamp_ms, .. } => done(base_offset, timestamp_ms),
             AppendVerdict::Append { .. } if self.headroom.spare_bytes < bytes => {
+                // What comes after it waits, too: a smaller batch must not overtake one of the same producer.
+                self.headroom.spare_bytes = 0;
                 let why = "the disk is nearly full: records are taken again when there is room".to_owned();
                 return work.answer.settle(ProduceResult::Failed(ErrorCode::KafkaStorageError, why));
             }

@@ -103,7 +103,7 @@ impl Reader {
     async fn take_frames(&mut self, socket: &OwnedReadHalf) -> Result<(), End> {
         let broker = Arc::clone(&self.broker);
         let mut outgoing = broker.executors.outgoing();
-        while let Some(frame) = self.next_frame()? {
+        while let Some(frame) = self.next_frame().inspect_err(|_| broker.executors.send(&mut outgoing))? {
             if !self.outbox.has_room(AHEAD, HELD_BYTES) {
                 broker.executors.send(&mut outgoing);
                 tokio::select! {

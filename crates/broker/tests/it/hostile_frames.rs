@@ -217,3 +217,17 @@ fn fifty_pipelined_requests_are_answered_in_order_row_80_p_5() {
     assert_eq!(client.committed("readers", "orders", 0).committed_offset, 47, "O-20");
     assert_eq!(Bytes::new(), client.read("orders", 0, 17));
 }
+
+#[test]
+fn a_commit_in_front_of_what_is_no_frame_is_still_taken_and_answered() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("orders", 1, &[]);
+    let mut raw = Raw::connect(rig.address);
+    let commit = commit_request("readers", &[("orders", 0, 4, "")]);
+    raw.send(&[encoded(8, &commit), (-1i32).to_be_bytes().to_vec()].concat());
+    let answer = raw.answer::<OffsetCommitRequest>(8);
+    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+    assert_eq!(raw.reaction(), Reaction::Closed);
+    assert_eq!(client.committed("readers", "orders", 0).committed_offset, 4);
+}

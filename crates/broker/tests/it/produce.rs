@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use pagemark_wire::messages::*;
-use pagemark_wire::records::{BatchBuilder, BatchHeader, Record, Records};
+use pagemark_wire::records::{BatchBuilder, BatchHeader, Compression, Record, Records};
+use pagemark_wire::types::{ProducerEpoch, ProducerId};
 
 use crate::support::batches::*;
 use crate::support::client::*;
@@ -242,4 +243,23 @@ fn a_batch_that_grows_too_large_by_its_topics_codec_is_refused_and_nothing_is_st
     assert_eq!(answer.error_code, 10);
     assert!(answer.error_message.is_some_and(|why| why.contains("compression.type")));
     assert_eq!(client.end("plain", 0), 0);
+}
+
+#[test]
+fn a_duplicate_is_acknowledged_again_although_a_new_codec_makes_it_too_large_r_30_r_23() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("orders", 1, &[("max.message.bytes", "20000")]);
+    let large = BatchBuilder::new(THEN_MS).produced_by(ProducerId(7), ProducerEpoch(0), 0);
+    let batch = |mut builder: BatchBuilder| {
+        builder.push(None, Some(&[b'x'; 50_000]));
+        builder.compressed(Compression::Zstd)
+    };
+    let sent = batch(large);
+    assert_eq!(client.produced("orders", 0, sent.clone()), 0);
+    assert_eq!(client.alter_one(TOPIC, "orders", &[("compression.type", SET, Some("uncompressed"))]), 0);
+    let again = client.produce("orders", 0, sent);
+    assert_eq!((again.error_code, again.base_offset), (0, 0));
+    let next = BatchBuilder::new(THEN_MS).produced_by(ProducerId(7), ProducerEpoch(0), 1);
+    assert_eq!(client.produce("orders", 0, batch(next)).error_code, 10);
 }

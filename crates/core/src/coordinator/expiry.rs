@@ -57,7 +57,8 @@ impl Sweep {
         self.loaded = Some(now);
     }
 
-    /// The wall clock's time as far as it can be trusted; none while nothing may expire.
+    /// The wall clock's time as far as it can be trusted; none while nothing may expire. A clock that jumps ahead is not followed
+    /// before the next start: what is kept too long does no harm.
     pub(crate) fn time(&self, now: Now, settings: &GroupSettings) -> Option<WallMs> {
         let loaded = self.loaded?;
         let passed_ms = now.mono.0.saturating_sub(loaded.mono.0);

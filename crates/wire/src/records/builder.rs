@@ -132,7 +132,8 @@ impl BatchBuilder {
         let records = &self.bytes[BATCH_HEADER_LEN..];
         let mut bytes = vec![0; BATCH_HEADER_LEN];
         bytes.reserve(records.len());
-        compress(compression.into(), records, &mut bytes).expect("writing into memory does not fail");
+        compress(compression.into(), records, records.len() as u64, &mut bytes)
+            .expect("writing into memory does not fail");
         self.seal(bytes, self.attributes | compression.number())
     }
 

@@ -77,20 +77,26 @@ impl From<Compression> for Effort {
     }
 }
 
-/// Writes the compressed form of what is read. Memory is bounded by the codec's own blocks.
+/// Writes the compressed form of what is read, `plain_bytes` in all. Memory is bounded by the codec's own blocks; zstd's grow
+/// with the level, and shrink with what there is to compress.
 ///
 /// # Errors
 /// Those of reading and writing.
-pub(super) fn compress(with: Effort, records: impl Read, to: &mut impl Write) -> io::Result<()> {
+pub(super) fn compress(with: Effort, records: impl Read, plain_bytes: u64, to: &mut impl Write) -> io::Result<()> {
     match with.codec {
         Compression::None => copy(records, to),
         Compression::Gzip => gzip(with.level, records, to),
         Compression::Snappy => snappy(records, to),
         Compression::Lz4 => lz4(records, to),
-        Compression::Zstd => {
-            zstd::stream::copy_encode(records, to, with.level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL))
-        }
+        Compression::Zstd => zstd(with.level, records, plain_bytes, to),
     }
+}
+
+fn zstd(level: Option<i32>, records: impl Read, plain_bytes: u64, to: &mut impl Write) -> io::Result<()> {
+    let mut encoder = zstd::stream::write::Encoder::new(to, level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL))?;
+    encoder.set_pledged_src_size(Some(plain_bytes))?;
+    copy(records, &mut encoder)?;
+    encoder.finish().map(drop)
 }
 
 fn copy(mut records: impl Read, to: &mut impl Write) -> io::Result<()> {

@@ -17,13 +17,15 @@ use super::rules::{BatchError, BatchRules};
 /// The bits of the attributes that name the codec.
 const CODEC_BITS: i16 = 0b111;
 
-/// The batch with its records compressed this way. It must have passed [`super::walk`].
+/// The batch with its records compressed this way. It must have passed [`super::walk_counted`], which says how many bytes its
+/// records decompress to.
 ///
 /// # Errors
 /// [`BatchError::RecompressedTooLarge`] if it no longer keeps to R-12.
 pub fn recompress(
     header: &BatchHeader,
     batch: &[u8],
+    decompressed_bytes: u64,
     with: Effort,
     rules: &BatchRules,
 ) -> Result<(BatchHeader, Bytes), BatchError> {
@@ -31,9 +33,9 @@ pub fn recompress(
     let limit = rules.max_message_bytes.min(rules.segment_bytes);
     let mut to = Bounded { bytes: head.to_vec(), limit, full: false };
     let written = match header.codec() {
-        0 => compress(with, records, &mut to),
+        0 => compress(with, records, records.len() as u64, &mut to),
         codec => Decompressor::new(codec, records, rules.max_decompressed_bytes)
-            .and_then(|plain| compress(with, plain.take(rules.max_decompressed_bytes), &mut to)),
+            .and_then(|plain| compress(with, plain.take(decompressed_bytes), decompressed_bytes, &mut to)),
     };
     match written {
         Ok(()) => {}
