@@ -458,6 +458,7 @@ impl Lane {
         if self.failed.is_some() || self.writer.is_empty() {
             return None;
         }
+        self.space.flush_begins();
         Some(self.writer.take(self.durable, self.next_lsn - 1))
     }
 

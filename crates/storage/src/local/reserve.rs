@@ -52,6 +52,7 @@ pub(super) fn look_at_start(disk: &dyn Disk, lane: &mut Lane) {
             _ => {}
         }
     }
+    lane.space.look_begins();
     match disk.space() {
         Ok(found) => {
             lane.space.measured(found);
@@ -64,13 +65,16 @@ pub(super) fn look_at_start(disk: &dyn Disk, lane: &mut Lane) {
 
 impl Reserve {
     /// The next operation, if there is anything to do.
-    pub(super) fn poll(&mut self, lane: &Lane) -> Option<DiskOp> {
+    pub(super) fn poll(&mut self, lane: &mut Lane) -> Option<DiskOp> {
         if self.step.is_none() && lane.space.due {
             self.step = Some(Step::Measure);
             self.refused = false;
         }
         Some(match self.step? {
-            Step::Measure => DiskOp::Space,
+            Step::Measure => {
+                lane.space.look_begins();
+                DiskOp::Space
+            }
             Step::Create(part) => DiskOp::Create(part.path().to_owned()),
             Step::Allocate(part, file) => DiskOp::Allocate { file, bytes: lane.space.size_of(part) },
             Step::Close(file) | Step::Abandon(_, file) => DiskOp::Close(file),

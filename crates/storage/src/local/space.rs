@@ -47,8 +47,13 @@ pub(super) struct Space {
     held: [u64; 2],
     /// What the file system said last.
     free: Option<u64>,
-    /// Log bytes accepted since.
+    /// Log bytes accepted in this life; so many when the flush under way began; and so many as the disk has for sure.
     accepted: u64,
+    taken: u64,
+    landed: u64,
+    /// What the disk had for sure when the look under way began, and when the last one did: more may be missing in what it found.
+    look_from: u64,
+    looked_from: u64,
     /// Log bytes that no complete checkpoint covers.
     unpacked: u64,
     under_way: Option<UnderWay>,
@@ -91,12 +96,28 @@ impl Space {
         self.accepted += bytes;
         self.unpacked += bytes;
         let soon = if self.wanted == 0 { LOOK_AGAIN_BYTES } else { LOOK_AGAIN_BYTES.min(self.wanted / 16) };
-        self.due |= self.accepted >= soon;
+        self.due |= self.not_seen() >= soon;
         self.judge();
+    }
+
+    /// A flush takes all that was accepted.
+    pub(super) fn flush_begins(&mut self) {
+        self.taken = self.accepted;
+    }
+
+    /// Log bytes that the last look may not have seen.
+    fn not_seen(&self) -> u64 {
+        self.accepted - self.looked_from
+    }
+
+    /// Somebody asks the file system now.
+    pub(super) fn look_begins(&mut self) {
+        self.look_from = self.landed;
     }
 
     /// A flush is complete. Others write to the disk and remove from it as well; while room is scarce that is to be seen soon.
     pub(super) fn flushed(&mut self) {
+        self.landed = self.taken;
         self.flushes += 1;
         if self.flushes >= LOOK_AGAIN_FLUSHES || self.room != Room::Enough {
             self.due = true;
@@ -151,7 +172,7 @@ impl Space {
             self.wanted = self.wanted.min(found.total_bytes / MOST_OF_ALL);
         }
         self.free = Some(found.usable_bytes);
-        self.accepted = 0;
+        self.looked_from = self.look_from;
         self.flushes = 0;
         self.looks += 1;
         self.due = false;
@@ -237,7 +258,7 @@ impl Space {
             Some(UnderWay { covered, to_write, .. }) => self.unpacked.saturating_sub(covered).saturating_add(to_write),
             None => self.unpacked,
         };
-        to_pack.saturating_add(self.accepted)
+        to_pack.saturating_add(self.not_seen())
     }
 
     /// Bytes that may still be written, the reserve included.
@@ -368,6 +389,9 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn look(space: &mut Space, free: u64) {
+        space.flush_begins();
+        space.flushed();
+        space.look_begins();
         space.measured(disk::Space { usable_bytes: free, total_bytes: 0 });
     }
 
@@ -408,6 +432,22 @@ mod tests {
         assert_eq!((space.room, space.told().spare_bytes), (Room::Scarce, 0));
         space.accepted(MIB);
         assert!(space.due);
+    }
+
+    #[test]
+    fn what_lies_in_memory_when_somebody_looks_is_not_forgotten() {
+        let mut space = space(16 * MIB, 40 * MIB);
+        space.accepted(MIB);
+        space.flush_begins();
+        space.accepted(MIB);
+        space.look_begins();
+        space.flushed();
+        let found = disk::Space { usable_bytes: 40 * MIB, total_bytes: 0 };
+        space.measured(found);
+        assert_eq!(space.left(), Some(36 * MIB), "the flush was complete only after the look");
+        space.look_begins();
+        space.measured(disk::Space { usable_bytes: 39 * MIB, ..found });
+        assert_eq!(space.left(), Some(36 * MIB));
     }
 
     #[test]
