@@ -59,6 +59,8 @@ pub enum FaultKind {
     DiskFull {
         /// First I/O at which there is space again.
         until: u64,
+        /// Whether the disk says so when it is asked. If not, a quota ends before the disk does.
+        told: bool,
     },
     /// One call that needs space fails.
     NoSpace(Part),
@@ -143,7 +145,7 @@ pub(super) fn part_of(op: &Op, state: &DiskState) -> Option<Part> {
 
 /// The fault that strikes I/O number `index`, if any. One that strikes once is used up.
 pub(super) fn strike(faults: &mut Vec<Fault>, index: u64, op: &Op, state: &DiskState) -> Option<FaultKind> {
-    faults.retain(|fault| !matches!(fault.kind, FaultKind::DiskFull { until } if until <= index));
+    faults.retain(|fault| !matches!(fault.kind, FaultKind::DiskFull { until, .. } if until <= index));
     let within = |part: Option<Part>| part.is_none() || part_of(op, state) == part;
     let hit = faults.iter().position(|fault| {
         fault.from_io <= index
@@ -164,10 +166,12 @@ pub(super) fn strike(faults: &mut Vec<Fault>, index: u64, op: &Op, state: &DiskS
     Some(kind)
 }
 
-/// Whether there is no space before I/O number `index`.
+/// Whether the disk says that there is no space before I/O number `index`.
 pub(super) fn is_full(faults: &[Fault], index: u64) -> bool {
-    let full =
-        |fault: &Fault| matches!(fault.kind, FaultKind::DiskFull { until } if (fault.from_io..until).contains(&index));
+    let full = |fault: &Fault| match fault.kind {
+        FaultKind::DiskFull { until, told } => told && (fault.from_io..until).contains(&index),
+        _ => false,
+    };
     faults.iter().any(full)
 }
 

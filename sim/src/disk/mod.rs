@@ -67,6 +67,7 @@ struct Inner {
     crashed: bool,
     calls_since_crash: u64,
     recording: Option<Vec<CrashPoint>>,
+    capacity_bytes: Option<u64>,
 }
 
 impl SimDisk {
@@ -90,8 +91,16 @@ impl SimDisk {
                 crashed: false,
                 calls_since_crash: 0,
                 recording: None,
+                capacity_bytes: None,
             }),
         }
+    }
+
+    /// The same with room for so many bytes of files.
+    #[must_use]
+    pub fn with_capacity(self, bytes: Option<u64>) -> SimDisk {
+        self.lock().capacity_bytes = bytes;
+        self
     }
 
     /// Keeps a [`CrashPoint`] of every I/O from now on.
@@ -146,6 +155,9 @@ impl Inner {
             points.push(CrashPoint { before: self.state.clone(), op: op.clone() });
         }
         let Some(kind) = faults::strike(&mut self.faults, index, &op, &self.state) else {
+            if self.state.grows_by(&op) > self.free_bytes() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             self.counts.syncs += u64::from(matches!(op, Op::Sync { .. }));
             self.state.apply(&op);
             return Ok(());
@@ -165,6 +177,11 @@ impl Inner {
             FaultKind::DiskFull { .. } | FaultKind::NoSpace(_) => Err(io::Error::from(io::ErrorKind::StorageFull)),
             FaultKind::BadSector { .. } | FaultKind::ReadRefused { .. } => unreachable!("they strike reads"),
         }
+    }
+
+    fn free_bytes(&self) -> u64 {
+        let used = || self.state.used_bytes(self.open.values().copied());
+        self.capacity_bytes.map_or(1 << 40, |capacity| capacity.saturating_sub(used()))
     }
 
     /// Fails a read or an opening if it is to fail.
@@ -310,12 +327,13 @@ impl Disk for SimDisk {
         inner.io(Op::SyncDir(dir.to_owned()))
     }
 
-    /// As much as anybody wants, or, while the disk is full, nothing.
+    /// As much as anybody wants, or what the capacity leaves; while the disk is full and says so, nothing.
     fn space(&self) -> io::Result<Space> {
         let mut inner = self.lock();
         inner.alive()?;
         let full = faults::is_full(&inner.faults, inner.counts.ios);
-        Ok(Space { usable_bytes: if full { 0 } else { 1 << 40 }, total_bytes: 0 })
+        let usable_bytes = if full { 0 } else { inner.free_bytes() };
+        Ok(Space { usable_bytes, total_bytes: inner.capacity_bytes.unwrap_or(0) })
     }
 
     fn allocate(&self, file: FileId, bytes: u64) -> io::Result<()> {

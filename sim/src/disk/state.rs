@@ -196,10 +196,25 @@ impl DiskState {
 
     pub(super) fn needs_space(&self, op: &Op) -> bool {
         match op {
-            Op::CreateDir(_) | Op::Create { .. } => true,
-            Op::Write { ino, offset, bytes } => offset + bytes.len() as u64 > self.len(*ino),
-            Op::Sync { .. } | Op::Rename { .. } | Op::Remove(_) | Op::SyncDir(_) => false,
+            // A directory may have to grow for a name.
+            Op::CreateDir(_) | Op::Create { .. } | Op::Rename { .. } => true,
+            Op::Write { .. } => self.grows_by(op) > 0,
+            Op::Sync { .. } | Op::Remove(_) | Op::SyncDir(_) => false,
         }
+    }
+
+    /// How many more bytes there would be.
+    pub(super) fn grows_by(&self, op: &Op) -> u64 {
+        match op {
+            Op::Write { ino, offset, bytes } => (offset + bytes.len() as u64).saturating_sub(self.len(*ino)),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of all files that have a name, and of these.
+    pub(super) fn used_bytes(&self, open: impl Iterator<Item = Ino>) -> u64 {
+        let files: BTreeSet<Ino> = self.cached.files.values().copied().chain(open).collect();
+        files.into_iter().map(|ino| self.len(ino)).sum()
     }
 
     /// How many sectors a sync would write: the more, the more ways there are to lose some of them.

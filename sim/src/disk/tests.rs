@@ -235,7 +235,7 @@ fn a_crash_does_its_call_in_part_and_fails_every_later_one() {
 
 #[test]
 fn a_full_disk_refuses_growth_only_and_recovers() {
-    let fault = Fault { from_io: 0, kind: FaultKind::DiskFull { until: 3 } };
+    let fault = Fault { from_io: 0, kind: FaultKind::DiskFull { until: 3, told: true } };
     let disk = SimDisk::with_faults(with_file(), 0, vec![fault]);
     let file = disk.open("a").expect("is there");
     let error = disk.write_at(file, 4 * 512, &[1]).expect_err("full");

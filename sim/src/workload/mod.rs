@@ -11,7 +11,7 @@ mod steps;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use pagemark_storage::engine::{Engine, EngineError, Keep, LogStore, Lsn, MetaStore, ShardEpoch};
+use pagemark_storage::engine::{Engine, EngineError, Keep, LogStore, Lsn, MetaStore, Room, ShardEpoch};
 use pagemark_wire::types::{Offset, PartitionKey};
 
 pub use client::Clients;
@@ -64,6 +64,14 @@ pub struct Totals {
     pub failed_lives: u64,
     /// Restarts.
     pub restarts: u64,
+    /// Steps at which room was scarce.
+    pub scarce: u64,
+    /// Steps at which there was none.
+    pub exhausted: u64,
+    /// Writes that were refused for want of room.
+    pub refused: u64,
+    /// How often there was enough again.
+    pub relieved: u64,
 }
 
 impl Totals {
@@ -86,6 +94,10 @@ impl Totals {
         self.struck.add(other.struck);
         self.failed_lives += other.failed_lives;
         self.restarts += other.restarts;
+        self.scarce += other.scarce;
+        self.exhausted += other.exhausted;
+        self.refused += other.refused;
+        self.relieved += other.relieved;
     }
 }
 
@@ -120,6 +132,8 @@ struct Workload {
     points: Vec<CrashPoint>,
     faults: Vec<u64>,
     totals: Totals,
+    /// How much room there was at the last step.
+    room: Room,
 }
 
 /// Does what the plan says and keeps everything.
@@ -156,7 +170,7 @@ impl Run {
 impl Workload {
     fn start(plan: Plan) -> Result<Workload, Violation> {
         let disk = disk_of(DiskState::new(), &plan, 0);
-        let rig = Rig::open(disk, tiny_options(1, plan.planted)).map_err(|e| violation(Kind::Refused, e))?;
+        let rig = Rig::open(disk, plan.options(1)).map_err(|e| violation(Kind::Refused, e))?;
         let faults = plan.lives.first().map_or([None; 3], |life| life.faults);
         faults.into_iter().flatten().for_each(|fault| rig.disk.inject(fault));
         Ok(Workload {
@@ -171,6 +185,7 @@ impl Workload {
             points: Vec::new(),
             faults: Vec::new(),
             totals: Totals::default(),
+            room: Room::Enough,
         })
     }
 
@@ -187,7 +202,10 @@ impl Workload {
             if self.rig.disk.counts().faults > before.faults {
                 self.faults.push(self.now());
             }
-            if self.rig.engine.progress().failed.is_some() {
+            if let Some(reason) = self.rig.engine.progress().failed {
+                if self.rig.disk.counts().faults == 0 {
+                    return Err(violation(Kind::Misbehaved, format!("the log failed without a fault: {reason}")));
+                }
                 self.totals.failed_lives += 1;
                 return self.after_failure();
             }
@@ -273,6 +291,7 @@ impl Workload {
             self.oracle.closing(began);
             match self.rig.close() {
                 Ok(()) => self.note_progress(),
+                Err(EngineError::Stopped(why)) if self.plan.capacity_bytes.is_some() && why.contains("no room") => {}
                 Err(reason) if self.rig.engine.progress().failed.is_none() && self.rig.disk.counts().faults == 0 => {
                     return Err(violation(Kind::Misbehaved, format!("closing: {reason}")));
                 }
@@ -302,7 +321,7 @@ impl Workload {
         }
         let disk = disk_of(state, &self.plan, number);
         let before = self.ios_before;
-        let options = tiny_options(number + 1, self.plan.planted);
+        let options = self.plan.options(number + 1);
         self.rig = match Rig::open(disk.clone(), options) {
             Ok(rig) => rig,
             Err(reason) => {
@@ -406,5 +425,6 @@ fn recycled_rounds(points: &[CrashPoint]) -> u64 {
 }
 
 fn disk_of(state: DiskState, plan: &Plan, life: u64) -> Arc<SimDisk> {
-    Arc::new(SimDisk::new(state, Rng::fork(plan.seed, 100 + life).next()).recording())
+    let disk = SimDisk::new(state, Rng::fork(plan.seed, 100 + life).next());
+    Arc::new(disk.with_capacity(plan.capacity_bytes).recording())
 }

@@ -44,6 +44,10 @@ pub struct Plan {
     pub settle_1_in: u64,
     /// One in so many steps cuts all logs down to a size or an age, as retention does.
     pub retention_1_in: u64,
+    /// All that the disk holds, if it is small. Then there are no faults, and clients are let in as a broker lets them in.
+    pub capacity_bytes: Option<u64>,
+    /// One in so many steps makes room on a small disk when it is scarce.
+    pub relief_1_in: u64,
     /// The bug planted, if any.
     pub planted: Option<PlantedBug>,
 }
@@ -68,7 +72,22 @@ impl Plan {
         let background_1_in = [1, 1, 2, 2, 3, 6][rng.index(6)];
         let settle_1_in = 3 + rng.below(12);
         let retention_1_in = [40, 150, 1_000][rng.index(3)];
-        Plan { seed, lives, background_1_in, settle_1_in, retention_1_in, planted }
+        // What came later is drawn apart, so that the other seeds stand for what they stood for.
+        let mut of_disk = Rng::fork(seed, 5);
+        let small = !faulty && planted.is_none() && of_disk.chance(1, 2);
+        let capacity_bytes = small.then(|| (320 << 10) + of_disk.below(160 << 10));
+        let relief_1_in = [6, 12, 40, 160][of_disk.index(4)];
+        Plan { seed, lives, background_1_in, settle_1_in, retention_1_in, capacity_bytes, relief_1_in, planted }
+    }
+
+    /// What the engine of a life is opened with.
+    #[must_use]
+    pub fn options(&self, incarnation: u64) -> LocalOptions {
+        let options = tiny_options(incarnation, self.planted);
+        match self.capacity_bytes {
+            Some(_) => LocalOptions { reserved_bytes: 64 << 10, ..options },
+            None => options,
+        }
     }
 }
 
@@ -85,7 +104,7 @@ fn fault(rng: &mut Rng, steps: u32) -> Fault {
         3 => FaultKind::SyncError(Some(Part::Segments)),
         4 => FaultKind::DirSyncError(Some(Part::ALL[rng.index(4)])),
         5 => FaultKind::WriteError(None),
-        _ => FaultKind::DiskFull { until: from_io + 5 + rng.below(60) },
+        _ => FaultKind::DiskFull { until: from_io + 5 + rng.below(60), told: from_io.is_multiple_of(3) },
     };
     Fault { from_io, kind }
 }

@@ -5,8 +5,8 @@
 use bytes::Bytes;
 use pagemark_core::partition::SequenceVerdict;
 use pagemark_storage::engine::{
-    Append, AtomicGroup, Compare, EngineError, Keep, Locate, LogStore, Lsn, MetaStore, ShardEpoch, Ticket, TxnOutcome,
-    Write,
+    Append, AtomicGroup, Compare, EngineError, Keep, Locate, LogStore, Lsn, MetaStore, Room, ShardEpoch, Ticket,
+    TxnOutcome, Write,
 };
 use pagemark_wire::records::BatchHeader;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex, PartitionKey, ProducerId, TopicId};
@@ -26,6 +26,7 @@ type Records = Vec<(Vec<u8>, Vec<u8>)>;
 impl Workload {
     /// One thing that a client wants, or nothing, then some work of the engine.
     pub(super) fn step(&mut self) -> Done {
+        self.look_at_room()?;
         match self.rng.below(100) {
             0..30 => self.produce()?,
             30..42 => self.commit()?,
@@ -62,6 +63,34 @@ impl Workload {
             self.rig.settle();
         }
         Ok(())
+    }
+
+    /// Where room is scarce somebody makes some, now and then.
+    fn look_at_room(&mut self) -> Done {
+        let room = self.rig.engine.headroom().room;
+        self.totals.relieved += u64::from(room == Room::Enough && self.room != Room::Enough);
+        self.totals.scarce += u64::from(room == Room::Scarce);
+        self.totals.exhausted += u64::from(room == Room::Exhausted);
+        self.room = room;
+        if room == Room::Enough || self.plan.capacity_bytes.is_none() || !self.rng.chance(1, self.plan.relief_1_in) {
+            return Ok(());
+        }
+        match self.rng.below(3) {
+            0 => self.delete_topic(),
+            _ => self.trim(),
+        }
+    }
+
+    /// Whether a broker would let this in.
+    fn has_room_for(&mut self, topic: TopicId, bytes: usize) -> bool {
+        let headroom = self.rig.engine.headroom();
+        let has = match (self.plan.capacity_bytes, topic == Clients::commit_topic()) {
+            (None, _) => true,
+            (_, true) => headroom.room != Room::Exhausted,
+            (_, false) => headroom.spare_bytes >= bytes as u64,
+        };
+        self.totals.refused += u64::from(!has);
+        has
     }
 
     /// Some appends that go into one flush, whose write is perhaps done and whose sync is not.
@@ -140,6 +169,9 @@ impl Workload {
                 (*key, build(owned.log_end, owned.leader_epoch, *source, time_ms, records))
             })
             .collect();
+        if !self.has_room_for(topic, batches.iter().map(|(_, batch)| batch.len()).sum()) {
+            return Ok(());
+        }
         let epoch = self.clients.shard_epochs[&topic];
         let group =
             AtomicGroup(batches.iter().map(|(partition, batch)| Append::new(*partition, batch.clone())).collect());
@@ -450,6 +482,9 @@ impl Workload {
         if let Some(topic) = self.clients.topics.get(name).copied() {
             // Making it again changes nothing.
             return if self.rng.chance(1, 4) { self.create(topic, TOPIC_PARTITIONS) } else { Ok(()) };
+        }
+        if self.plan.capacity_bytes.is_some() && self.room != Room::Enough {
+            return Ok(());
         }
         let topic = self.clients.new_topic(name);
         let deleted_in = self.clients.deleted_in.remove(name);

@@ -3,9 +3,9 @@
 
 use pagemark_sim::bugs::hunt;
 use pagemark_sim::campaign::{Limits, Report, explore_seed};
-use pagemark_sim::disk::{Part, Struck};
+use pagemark_sim::disk::{Fault, FaultKind, Part, Struck};
 use pagemark_sim::explore::IMAGES;
-use pagemark_sim::workload::{Plan, run};
+use pagemark_sim::workload::{Plan, Totals, run};
 use pagemark_storage::planted::PlantedBug;
 
 #[test]
@@ -61,6 +61,38 @@ fn every_kind_of_fault_strikes_every_part_in_runs_and_in_recoveries() {
             _ => part == Part::Log,
         };
         assert!(in_recoveries > 0 || !happens, "{kind} in {part:?}: {recoveries:?}");
+    }
+}
+
+#[test]
+fn on_a_small_disk_counting_keeps_the_log_from_its_end_r_98() {
+    let mut totals = Totals::default();
+    for plan in (1..=80).map(|seed| Plan::of(seed, None)).filter(|plan| plan.capacity_bytes.is_some()) {
+        let run = run(&plan);
+        assert_eq!(run.violation, None, "seed {}", plan.seed);
+        totals.add(run.totals);
+    }
+    assert!(totals.scarce > 1_000 && totals.refused > 1_000 && totals.relieved > 30, "{totals:?}");
+    assert!(totals.exhausted > 10 && totals.failed_lives == 0, "{totals:?}");
+}
+
+/// Full in every life, and the disk does not say so when it is asked.
+#[test]
+fn a_disk_that_is_full_unseen_strikes_every_part_and_breaks_no_promise() {
+    let mut struck = Struck::default();
+    for seed in 1..=32 {
+        let mut plan = Plan { capacity_bytes: None, ..Plan::of(seed, None) };
+        for (later, life) in (seed * 131 % 500..).step_by(57).zip(&mut plan.lives) {
+            let from_io = if seed.is_multiple_of(4) { 0 } else { later };
+            let kind = FaultKind::DiskFull { until: from_io + 30 + seed * 11 % 100, told: false };
+            life.faults = [Some(Fault { from_io, kind }), None, None];
+        }
+        let run = run(&plan);
+        assert_eq!(run.violation, None, "seed {seed}");
+        struck.add(run.totals.struck);
+    }
+    for (kind, part, count) in struck.all().filter(|(kind, ..)| *kind == "disk_full") {
+        assert!(count >= 5, "{kind} struck {part:?} {count} times");
     }
 }
 
