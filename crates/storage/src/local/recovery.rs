@@ -82,7 +82,8 @@ pub(super) fn open(disk: &dyn Disk, options: &Arc<LocalOptions>) -> Result<Recov
         return Err(OpenError::NoValidCheckpoint);
     }
     let incarnations = candidates.iter().map(|c| c.head.incarnation).collect();
-    let log = find_log_files(disk, incarnations)?;
+    let oldest = candidates.iter().map(|c| c.head.position.generation).min().unwrap_or(0);
+    let log = find_log_files(disk, incarnations, oldest)?;
     let candidates = choose(disk, options, candidates, &lost, found.last_number(), &log)?;
     assemble(disk, options, candidates, single, &found, log)
 }
@@ -207,21 +208,25 @@ struct LogDir {
     /// may vanish proves nothing by being shorter later.
     blank_synced: bool,
     next_slot: u64,
+    /// The generation of a file whose records cannot be told from garbage, and which may follow a checkpoint.
+    illegible: Option<u64>,
 }
 
-fn find_log_files(disk: &dyn Disk, mut incarnations: BTreeSet<u64>) -> Result<LogDir, OpenError> {
+/// Files whose generation is below `oldest` are needed by no checkpoint.
+fn find_log_files(disk: &dyn Disk, mut incarnations: BTreeSet<u64>, oldest: u64) -> Result<LogDir, OpenError> {
     let doing = "reading a log file's header";
-    let mut dir = LogDir { used: BTreeMap::new(), blank: Vec::new(), blank_synced: false, next_slot: 1 };
+    let (used, blank, illegible) = (BTreeMap::new(), Vec::new(), None);
+    let mut dir = LogDir { used, blank, blank_synced: false, next_slot: 1, illegible };
     let mut headless = Vec::new();
     for name in list(disk, LOG_DIR)? {
         let Some(slot) = slot_of(&name) else { continue };
         dir.next_slot = dir.next_slot.max(slot + 1);
         let file = disk.open(&slot_path(slot)).map_err(io_error("opening a log file"))?;
         let len = disk.len(file).map_err(io_error(doing))?;
-        let head = match disk.read_at(file, 0, len.min(FIRST_RECORD_AT) as usize) {
+        let (head, unread) = match disk.read_at(file, 0, len.min(FIRST_RECORD_AT) as usize) {
             // Neither blank nor a header.
-            Err(error) if is_unreadable(&error) => Bytes::from_static(&[0xff]),
-            read => read.map_err(io_error(doing))?,
+            Err(error) if is_unreadable(&error) => (Bytes::from_static(&[0xff]), Some(error)),
+            read => (read.map_err(io_error(doing))?, None),
         };
         match FileHeader::decode(&head) {
             HeaderFound::NewerFormat(found) => return Err(OpenError::NewerFormat { found }),
@@ -230,11 +235,11 @@ fn find_log_files(disk: &dyn Disk, mut incarnations: BTreeSet<u64>) -> Result<Lo
                 dir.used.insert(header.generation, FoundFile { slot, file, len, header });
             }
             HeaderFound::Blank | HeaderFound::Damaged => {
-                headless.push((slot, file, len, head.iter().all(|b| *b == 0)));
+                headless.push((slot, file, len, head.iter().all(|b| *b == 0), unread));
             }
         }
     }
-    for (slot, file, len, blank) in headless {
+    for (slot, file, len, blank, unread) in headless {
         let guessed = match guess_header(disk, file, len, &incarnations) {
             Err(error) if is_unreadable(&error) => None,
             guessed => guessed.map_err(io_error(doing))?,
@@ -245,12 +250,29 @@ fn find_log_files(disk: &dyn Disk, mut incarnations: BTreeSet<u64>) -> Result<Lo
             }
             None if blank => dir.blank.push((slot, file, len)),
             None => {
-                tracing::error!(slot, "a log file's header and first record are damaged; the file is left alone");
+                // It may be the end of the log, of a life that no other file tells of.
+                let needed = claimed_generation(disk, file, len).map_err(io_error(doing))?.filter(|g| *g >= oldest);
+                if let Some(error) = unread.filter(|_| needed.is_some()) {
+                    return Err(OpenError::Io { doing, error });
+                }
+                tracing::error!(slot, ?needed, "a log file's header is damaged; the file is left alone");
+                dir.illegible = dir.illegible.max(needed);
                 disk.close(file);
             }
         }
     }
     Ok(dir)
+}
+
+/// What the first record of a file without a header says of its generation. Nothing proves it.
+fn claimed_generation(disk: &dyn Disk, file: FileId, len: u64) -> io::Result<Option<u64>> {
+    use super::record::{HEAD_LEN, Head as RecordHead};
+    let room = usize::try_from(len.saturating_sub(FIRST_RECORD_AT)).unwrap_or(usize::MAX);
+    if room < HEAD_LEN {
+        return Ok(None);
+    }
+    let head = RecordHead::peek(&disk.read_at(file, FIRST_RECORD_AT, HEAD_LEN)?, room);
+    Ok(head.map(|head| head.generation))
 }
 
 /// The header of a file that has none but begins with a valid record of a known life: both copies have rotted.
@@ -295,6 +317,7 @@ fn assemble(
         segments.for_each(|segment| segment.open = false);
     }
     let mut replay = Replay::new(disk, options, &log.used, fold, head.position, head.next_lsn);
+    replay.end_is_illegible = log.illegible.is_some_and(|generation| generation >= head.position.generation);
     replay.run().map_err(replay_error)?;
     prepare(disk, found)?;
     log.blank_synced = log.blank.iter().all(|(_, file, _)| disk.sync_data(*file).is_ok());
@@ -320,7 +343,8 @@ fn assemble(
     // Changes go on only from a state that is exactly what the chain says.
     let exact = summary.clean && summary.quarantined.len() == known_bad && !single;
     let checkpointer = Checkpointer::new(if exact { chain } else { Chain::default() });
-    let mut lane = build_lane(options, fold, (at, next_lsn, head.next_generation), log, retained, stored);
+    let least_generation = head.next_generation.max(log.illegible.map_or(0, |generation| generation.saturating_add(1)));
+    let mut lane = build_lane(options, fold, (at, next_lsn, least_generation), log, retained, stored);
     reuse_retired(&mut lane);
     if !summary.clean {
         lane.begin_epochs();

@@ -73,6 +73,8 @@ pub(super) struct Replay<'a> {
     pub changes: u64,
     pub damaged_records: u64,
     pub metadata_damaged: bool,
+    /// There is a file that may hold what follows, and nobody can tell.
+    pub end_is_illegible: bool,
     suspects: BTreeSet<PartitionKey>,
     evidence: Option<u64>,
 }
@@ -101,6 +103,7 @@ impl<'a> Replay<'a> {
             changes: 0,
             damaged_records: 0,
             metadata_damaged: false,
+            end_is_illegible: false,
             suspects: BTreeSet::new(),
             evidence: None,
         }
@@ -236,7 +239,7 @@ impl<'a> Replay<'a> {
         let place =
             later.first().map_or(self.at, |generation| Position { generation: *generation, offset: FIRST_RECORD_AT });
         let cut_short = self.is_cut_short(place);
-        if self.evidence(place)? < expected && !cut_short {
+        if self.evidence(place)? < expected && !cut_short && !std::mem::take(&mut self.end_is_illegible) {
             return Ok(false);
         }
         self.go_to(place.generation, place.offset);

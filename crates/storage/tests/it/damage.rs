@@ -165,6 +165,49 @@ fn find(disk: &MemoryDisk, needle: &[u8]) -> (String, usize) {
     panic!("the bytes are nowhere");
 }
 
+/// With the header of the newest log file, which alone told of its life, everything in it was taken for garbage: acknowledged
+/// records were gone without a word, and their offsets were given again.
+#[test]
+fn a_log_file_whose_life_nobody_knows_is_damage_and_not_the_end() {
+    let disk = Arc::new(MemoryDisk::new(5));
+    let life = |incarnation| {
+        let manual = ManualEngine::open(disk.clone(), LocalOptions { incarnation, ..options() }).unwrap();
+        manual.engine().create(partition(1, 0).topic, PARTITIONS as u32, LeaderEpoch(0)).unwrap();
+        let mut writer = Writer { manual, epoch: 0 };
+        writer.take();
+        writer
+    };
+    let writer = life(1);
+    writer.append(partition(1, 0), 0, 50);
+    writer.flush();
+    writer.checkpoint();
+    drop(writer);
+    disk.restart(Cut::Kill);
+    let writer = life(2);
+    let known: Vec<_> = disk.files();
+    writer.append(partition(1, 0), 1, 50);
+    writer.flush();
+    drop(writer);
+    let (newest, _) = find(&disk, &TestBatch { payload: 50, ..TestBatch::at(1) }.build());
+    assert!(known.iter().any(|(path, _)| *path == newest));
+    // Both copies of the header.
+    [30, 2048 + 30].iter().for_each(|at| disk.flip(&newest, *at, 1));
+    for incarnation in 3..6 {
+        disk.restart(Cut::Kill);
+        let manual = ManualEngine::open(disk.clone(), LocalOptions { incarnation, ..options() }).unwrap();
+        let engine = manual.engine();
+        let read = read(&engine, partition(1, 0));
+        assert!(matches!(read, Err(EngineError::Quarantined { .. })), "{read:?} {:?}", engine.recovery_summary());
+        // Once told it is known: it costs nothing that is written afterwards.
+        let told = engine.recovery_summary().metadata_damaged;
+        assert_eq!(told, incarnation == 3);
+        engine.txn(&[], vec![Write::Put("after".into(), Bytes::from_static(b"it"))]).unwrap();
+        manual.request_checkpoint();
+        while manual.step_flush() {}
+        manual.run_background();
+    }
+}
+
 #[test]
 fn a_torn_last_record_is_the_end_and_not_damage() {
     let disk = Arc::new(MemoryDisk::new(5));
