@@ -125,7 +125,7 @@ fn told(code: Result<ExitCode>) -> ExitCode {
 /// Plays, and clears the stage however that ends.
 async fn run_until_told_to_end(args: &DemoArgs) -> Result<ExitCode> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut hangup = signal(SignalKind::hangup())?;
+    let (mut hangup, mut quit) = (signal(SignalKind::hangup())?, signal(SignalKind::quit())?);
     let program = std::env::current_exe().context("this program does not know where it is")?;
     let show = Show::new(args.pace.map(Duration::from_millis), args.output == Output::Json);
     let stage = Stage::set(program, show.clone()).await?;
@@ -134,6 +134,7 @@ async fn run_until_told_to_end(args: &DemoArgs) -> Result<ExitCode> {
         _ = interrupt.recv() => Ok(None),
         _ = terminate.recv() => Ok(None),
         _ = hangup.recv() => Ok(None),
+        _ = quit.recv() => Ok(None),
     };
     let directory = stage.clear(args.keep && matches!(played, Ok(Some(_)))).await?;
     let Some(mut verdict) = played? else { return Ok(ExitCode::from(EXIT_INTERRUPTED)) };
@@ -156,6 +157,7 @@ async fn play(stage: &Stage, args: &DemoArgs) -> Result<Verdict> {
     let mut checks = crash::play(stage, &audit, for_crash).await?;
     checks.extend(rebalance::play(stage, &audit, for_rebalance).await?);
     let costs = commits::play(stage, &mut audit, for_commits).await?;
+    checks.extend(commits::checks(&costs));
     if let Some(sabotage) = args.sabotage {
         damage(stage, &audit, sabotage).await?;
     }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use pagemark_client::OffsetSpec;
 use serde::Serialize;
 
+use super::Check;
 use crate::audit::Audit;
 use crate::consumer::CommitKind;
 use crate::consumer::talk::Step;
@@ -100,6 +101,21 @@ pub async fn play(stage: &Stage, audit: &mut Audit, sales: &[Sale]) -> Result<Ve
     ))
     .await?;
     Ok(costs)
+}
+
+/// Whether each way to commit costs what the act says of it.
+pub fn checks(costs: &[Cost]) -> Vec<Check> {
+    let costs_what = |kind: usize, what: &str, expected: (bool, bool)| {
+        let cost = costs.iter().find(|cost| cost.group == KINDS[kind].0);
+        let found = cost.map(|cost| (!cost.repeated.is_empty(), !cost.lost.is_empty()));
+        Check::equal(&format!("act 3: {}: {what}", KINDS[kind].0), &Some(expected), &found)
+    };
+    vec![
+        costs_what(0, "committed before it is done: a crash loses", (false, true)),
+        costs_what(1, "committed after it is done: a crash repeats", (true, false)),
+        costs_what(2, "committed after each record: a crash repeats", (true, false)),
+        costs_what(3, "row and offset in one transaction: neither", (false, false)),
+    ]
 }
 
 fn role(stage: &Stage, (group, commit, auto_commit_interval_ms): (&str, CommitKind, u64), end: &str) -> Role {
