@@ -93,9 +93,11 @@ impl Reserve {
                 lane.space.gives_up().map(Step::Remove).or(taken.map(Step::Create))
             }
             (Step::Measure, _) => {
-                // Said at the start already.
+                // Said at the start already. What is lent goes all the same, so that nothing waits for it for ever.
                 lane.space.due = false;
-                None
+                let given_up = lane.space.gives_up();
+                lane.space.lent &= given_up.is_some();
+                given_up.map(Step::Remove)
             }
             (Step::Create(part), Ok(OpOutput::File(file))) => Some(Step::Allocate(part, file)),
             (Step::Create(_), Err(error)) => {

@@ -70,6 +70,12 @@ pub(super) struct Space {
     put_off: Option<u64>,
     /// So many checkpoints in a row found less room than was counted.
     doubt: u32,
+    /// What was deleted since lets the next one begin without doubt.
+    pardoned: bool,
+    /// The one that was put off is to be counted anew.
+    again: bool,
+    /// The last one met the disk's end, and nobody has looked yet whether the reserve would do.
+    met_the_end: bool,
     /// The last part of the reserve is for the checkpoint that is under way or about to begin.
     pub lent: bool,
 }
@@ -149,6 +155,7 @@ impl Space {
             self.unpacked = self.unpacked.saturating_sub(covered);
         }
         self.doubt = 0;
+        self.pardoned = false;
         self.checkpoint_ended();
     }
 
@@ -157,7 +164,9 @@ impl Space {
         if let Some(UnderWay { place, .. }) = self.under_way.take().filter(|_| full) {
             // What was removed will be free again; without doubt the same would be tried for ever.
             self.doubt = (self.doubt + 1).min(32);
+            self.pardoned = false;
             self.put_off = Some(place);
+            self.met_the_end = true;
         }
         self.checkpoint_ended();
     }
@@ -185,9 +194,16 @@ impl Space {
             return true;
         }
         self.put_off = Some(bytes);
-        self.lent = self.held(Part::Last) > 0 && self.place_after(bytes, self.held.iter().sum());
-        self.due |= self.lent;
+        self.again = false;
+        self.lend(bytes);
         false
+    }
+
+    /// Lends the reserve to a checkpoint of so many bytes if that helps.
+    fn lend(&mut self, bytes: u64) {
+        let held = self.held.iter().sum();
+        self.lent = held > 0 && self.place_after(bytes, held);
+        self.due |= self.lent;
     }
 
     pub(super) fn has_place(&self, bytes: u64) -> bool {
@@ -197,7 +213,7 @@ impl Space {
     /// Whether so many bytes would have their place if so much more were free.
     fn place_after(&self, bytes: u64, given_up: u64) -> bool {
         let Some(free) = self.free else { return true };
-        let bytes = bytes.saturating_mul(1 << self.doubt);
+        let bytes = bytes.saturating_mul(1 << if self.pardoned { 0 } else { self.doubt });
         bytes.saturating_add(self.last_bytes() / 8) <= free.saturating_add(given_up)
     }
 
@@ -210,8 +226,9 @@ impl Space {
     pub(super) fn something_died(&mut self) {
         self.died = true;
         self.due |= self.is_scarce();
-        if self.put_off.is_some() {
-            self.put_off = Some(0);
+        if self.put_off.take().is_some() {
+            self.pardoned = true;
+            self.again = true;
             self.due = true;
         }
     }
@@ -222,13 +239,20 @@ impl Space {
         self.doubt = 0;
     }
 
-    /// A checkpoint that was put off has its place now, as far as one can say.
+    /// A checkpoint that was put off has its place now, as far as one can say. If it has not, the reserve may still be lent to it,
+    /// and is not any more when all of it was given up in vain.
     fn has_place_again(&mut self) -> bool {
-        let has = self.put_off.is_some_and(|bytes| self.has_place(bytes));
-        if has {
+        let Some(bytes) = self.put_off else { return std::mem::take(&mut self.again) };
+        let met_the_end = std::mem::take(&mut self.met_the_end);
+        if self.has_place(bytes) {
             self.put_off = None;
+            return true;
         }
-        has
+        if met_the_end {
+            self.lend(bytes);
+        }
+        self.lent &= self.held != [0, 0];
+        false
     }
 
     /// How much a checkpoint may move of what need not move.
@@ -330,9 +354,13 @@ impl Space {
 
     /// The part that is to be given up now.
     pub(super) fn gives_up(&self) -> Option<Part> {
-        let goes =
-            |part: &Part| self.held(*part) > 0 && if *part == Part::First { self.is_scarce() } else { self.lent };
-        [Part::First, Part::Last].into_iter().find(goes)
+        // Where others were quicker the last part alone may not do.
+        let not_enough = self.held(Part::Last) == 0 && self.put_off.is_some_and(|bytes| !self.has_place(bytes));
+        let goes = |part: &Part| match part {
+            Part::First => self.is_scarce() || (self.lent && not_enough),
+            Part::Last => self.lent,
+        };
+        [Part::First, Part::Last].into_iter().filter(|part| self.held(*part) > 0).find(goes)
     }
 
     /// The part that may be taken: there is that much beyond everything else, and as much again as nobody looks.
@@ -509,12 +537,58 @@ mod tests {
         }
         assert_eq!(tries, 7);
         space.something_died();
-        assert!(space.due && space.has_place_again(), "it is counted anew");
-        assert!(!space.admits(MIB));
-        look(&mut space, 200 * MIB);
+        assert!(space.due && space.has_place_again() && space.admits(MIB), "it is counted anew");
+        space.checkpoint_begins(MIB);
+        space.checkpoint_gave_up(true);
+        look(&mut space, 100 * MIB);
+        assert!(!space.has_place_again() && !space.admits(MIB), "once");
+        look(&mut space, 300 * MIB);
         assert!(space.has_place_again() && space.admits(MIB));
         space.checkpoint_done();
         assert_eq!(space.doubt, 0);
+    }
+
+    #[test]
+    fn a_reserve_that_was_lent_in_vain_is_taken_again() {
+        let mut space = space(16 * MIB, 0);
+        space.hold(Part::Last, 4 * MIB);
+        assert!(!space.admits(2 * MIB) && space.lent);
+        assert_eq!(space.gives_up(), Some(Part::Last));
+        space.hold(Part::Last, 0);
+        look(&mut space, MIB);
+        assert!(!space.has_place_again() && !space.lent, "others were quicker, and nothing is left to lend");
+        look(&mut space, 8 * MIB);
+        assert!(space.has_place_again());
+        assert_eq!(space.takes(), Some(Part::Last));
+    }
+
+    #[test]
+    fn all_of_the_reserve_is_lent_where_the_last_part_does_not_do() {
+        let mut space = space(16 * MIB, 40 * MIB);
+        space.hold(Part::First, 12 * MIB);
+        space.hold(Part::Last, 4 * MIB);
+        look(&mut space, 4 * MIB);
+        assert_eq!(space.room, Room::Enough);
+        assert!(!space.admits(10 * MIB) && space.lent);
+        assert_eq!(space.gives_up(), Some(Part::Last));
+        space.hold(Part::Last, 0);
+        look(&mut space, 8 * MIB);
+        assert!(!space.has_place_again() && space.lent);
+        assert_eq!((space.gives_up(), space.takes()), (Some(Part::First), None));
+        space.hold(Part::First, 0);
+        look(&mut space, 20 * MIB);
+        assert!(space.has_place_again());
+    }
+
+    #[test]
+    fn a_checkpoint_that_met_the_end_of_the_disk_may_have_the_reserve() {
+        let mut space = space(16 * MIB, 2 * MIB);
+        space.hold(Part::Last, 4 * MIB);
+        assert!(space.admits(MIB));
+        space.checkpoint_begins(MIB);
+        space.checkpoint_gave_up(true);
+        look(&mut space, 0);
+        assert!(!space.has_place_again() && space.lent, "somebody else took what there was");
     }
 
     #[test]

@@ -173,6 +173,30 @@ fn on_a_disk_without_a_free_byte_what_is_deleted_makes_room_without_a_restart() 
 }
 
 #[test]
+fn a_checkpoint_that_somebody_takes_the_room_from_does_not_keep_what_is_deleted() {
+    let disk = Arc::new(MemoryDisk::new(8));
+    disk.set_capacity(CAPACITY);
+    let mut life = Life::with(&disk, LocalOptions { ready_files: 8, ..options() });
+    while life.room() == Room::Enough {
+        life.append(0, 900);
+    }
+    (0..12).for_each(|_| life.append_only(0, 900));
+    life.manual.request_checkpoint();
+    let packs = || disk.files().iter().filter(|(path, _)| path.starts_with("packs/")).count();
+    let before = packs();
+    while packs() == before {
+        assert!(life.manual.step_background());
+    }
+    let taken = life.manual.engine().stats().checkpoints;
+    fill(&disk, &life);
+    assert_eq!(life.manual.engine().stats().checkpoints, taken, "it met the end of the disk");
+    assert!(has_last(&disk));
+    life.trim(0, life.ends[0]);
+    assert_eq!(life.room(), Room::Enough, "{} free", disk.space().unwrap().usable_bytes);
+    assert!(has_reserve(&disk));
+}
+
+#[test]
 fn an_engine_starts_on_a_disk_without_a_free_byte_and_what_is_deleted_makes_room() {
     for cut in [Cut::Kill, Cut::Power] {
         let disk = Arc::new(MemoryDisk::new(5));
