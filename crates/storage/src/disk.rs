@@ -127,6 +127,12 @@ pub fn is_unreadable(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error().is_some_and(|code| CODES.contains(&code))
 }
 
+/// Whether an error says that there is no room: on the disk, or in this user's quota.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Whether an error says that a file's bytes cannot be had: they are unreadable, or the file is gone.
 #[must_use]
 pub fn is_lost(error: &io::Error) -> bool {

@@ -131,6 +131,7 @@ fn why_not_opened(directory: &Path, error: &OpenError) -> String {
     match error {
         OpenError::Io { error, .. } | OpenError::Lock(LockError::Io { error, .. }) => match error.kind() {
             ErrorKind::StorageFull => format!("{named}. Make room on that disk"),
+            ErrorKind::QuotaExceeded => format!("{named}. Make room within this user's quota"),
             ErrorKind::PermissionDenied
             | ErrorKind::ReadOnlyFilesystem
             | ErrorKind::NotADirectory

@@ -20,7 +20,7 @@ use super::mover::{Chunk, Goal, Moved, Mover, Work};
 use super::ops::{DiskOp, OpOutput};
 use super::options::planted;
 use super::survey::Survey;
-use crate::disk::FileId;
+use crate::disk::{FileId, is_full};
 use crate::planted::PlantedBug;
 
 /// A checkpoint is counted for this much at least.
@@ -79,7 +79,7 @@ pub(super) struct Chain {
 pub(super) struct Checkpointer {
     survey: Option<Survey>,
     job: Option<Job>,
-    /// Empty if the next checkpoint must be whole.
+    /// Without numbers if the next checkpoint must be whole; how large the last ones were is known all the same.
     chain: Chain,
 }
 
@@ -220,7 +220,7 @@ impl Checkpointer {
     ) -> bool {
         let Some(job) = &mut self.job else { return false };
         // What there was no room for has not happened. Of a sync nobody knows.
-        let full = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
+        let full = result.as_ref().is_err_and(is_full);
         let full = full && !matches!(op, DiskOp::Sync(_) | DiskOp::SyncDir(_));
         if let (DiskOp::Write { bytes, .. }, Ok(_)) = (op, &result) {
             lane.space.checkpoint_wrote(bytes.len() as u64);
@@ -437,8 +437,8 @@ impl Job {
         }
         lane.tail.forget_below(position.generation, position.offset);
         lane.give_free();
-        lane.wish_for_dead_files();
         lane.space.checkpoint_done();
+        lane.wish_for_dead_files();
         lane.stats.checkpoints += 1;
     }
 

@@ -9,7 +9,7 @@ use std::io;
 use super::lane::Lane;
 use super::ops::{DiskOp, OpOutput};
 use super::space::Part;
-use crate::disk::{Disk, FileId};
+use crate::disk::{Disk, FileId, is_full};
 
 impl Part {
     /// Its file, in the data directory.
@@ -117,7 +117,10 @@ impl Reserve {
             (Step::Abandon(part, _), _) => Some(Step::Remove(part)),
             (Step::Close(_), _) => Some(Step::Measure),
             (Step::Remove(part), result) => {
-                if let Err(error) = result {
+                // Somebody may have removed it by hand.
+                if let Err(error) = result
+                    && error.kind() != io::ErrorKind::NotFound
+                {
                     tracing::warn!(%error, path = part.path(), "a part of the reserve could not be given up");
                     self.hopeless = true;
                 }
@@ -128,7 +131,7 @@ impl Reserve {
     }
 
     fn fails(&mut self, error: &io::Error) {
-        if error.kind() == io::ErrorKind::StorageFull {
+        if is_full(error) {
             self.refused = true;
         } else {
             self.hopeless = true;

@@ -298,7 +298,8 @@ impl Disk for MemoryDisk {
         let (start, end) = (offset as usize, offset as usize + whole.len());
         let grows = (end as u64).saturating_sub(state.inode(file)?.live.len() as u64);
         if grows > state.free() {
-            return Err(io::ErrorKind::StorageFull.into());
+            let quota = state.claimed.is_some();
+            return Err(if quota { io::ErrorKind::QuotaExceeded } else { io::ErrorKind::StorageFull }.into());
         }
         let inode = state.inode(file)?;
         if inode.live.len() < end {
