@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 use super::Done;
 use crate::connect::{Connection, Properties, codec_named};
 use crate::exit::Failure;
+use crate::host;
 use crate::output::{counted, escaped, say};
 use crate::target::Target;
 
@@ -26,7 +27,7 @@ const EXAMPLES: &str = "Examples:
   printf 'order-1:\\n' | pagemark produce -t orders -K : -Z
       A tombstone: a key without a value
 
-Exit code 1 if any record was not acknowledged; how many is said.";
+Exit code 1 if any record was not acknowledged, or if it was interrupted before the end of the input; how many is said.";
 
 /// Arguments of `pagemark produce`.
 #[derive(Debug, Args)]
@@ -75,12 +76,19 @@ async fn produce(arguments: Produce) -> Result<(), Failure> {
     let mut input = BufReader::with_capacity(64 * 1024, tokio::io::stdin());
     let read = tokio::select! {
         read = send_all(&mut input, &producer, &arguments, partition, &mut tally) => read,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = host::interrupted() => Err(Failure::failed("interrupted before the end of the input")),
     };
     // What was taken in is sent, however reading ended.
     producer.flush().await;
     tally.settle(0).await;
-    read.and(tally.judged())
+    match (read, tally.judged()) {
+        (Ok(()), judged) => judged,
+        (Err(failure), judged) => {
+            let refused = judged.err().map(|judged| format!("; {}", judged.message)).unwrap_or_default();
+            let done = counted(i64::try_from(tally.acknowledged).unwrap_or(i64::MAX), "record");
+            Err(Failure { message: format!("{}: {done} acknowledged{refused}", failure.message), ..failure })
+        }
+    }
 }
 
 /// A producer for a topic that is there: otherwise it would wait for it to come.

@@ -28,7 +28,7 @@ impl Ends {
         if !unknown.is_empty() {
             let wanted = unknown.into_iter().map(|partition| (partition.clone(), OffsetSpec::Latest));
             let found = admin.list_offsets_with(isolation, wanted).await?;
-            self.0.extend(found.into_iter().map(|(partition, listed)| (partition, listed.offset.unwrap_or(0))));
+            self.0.extend(found.into_iter().filter_map(|(partition, listed)| Some((partition, listed.offset?))));
         }
         let reached = |(partition, place): (&TopicPartition, &Option<i64>)| {
             place.is_some_and(|place| self.0.get(partition).is_some_and(|end| place >= *end))

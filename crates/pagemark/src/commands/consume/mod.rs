@@ -23,12 +23,15 @@ use self::format::Format;
 use self::place::Place;
 use super::Done;
 use crate::connect::{Connection, Properties};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
+use crate::host;
 use crate::output::{escaped, say, write_out};
 use crate::target::Target;
 
 /// How long one look for records takes at most.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long a write may take once it is to end.
+const STUCK: Duration = Duration::from_secs(2);
 /// How long a last commit and leaving the group may take.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -39,7 +42,7 @@ const EXAMPLES: &str = "Examples:
       The last ten of a partition
   pagemark consume -t orders --from @2026-11-26T10:00:00Z -f '%T %p %o %k: %s\\n'
   pagemark consume -t orders -G billing
-      As a member of a group, from where it left off, until Ctrl-C
+      As a member of a group, from where it left off, until Ctrl-C or SIGTERM
   pagemark consume -t orders -G billing -c 1
       The next record, and then it is done
 
@@ -88,12 +91,22 @@ async fn consume(mut arguments: Consume) -> Result<(), Failure> {
     let properties = arguments.connection.properties()?;
     let admin = properties.admin().await?;
     let mut reader = Reader::open(&arguments, &properties, admin).await?;
+    let stuck = tokio::spawn(end_if_stuck());
     let read = tokio::select! {
         read = reader.read() => read,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = host::interrupted() => Ok(()),
     };
+    stuck.abort();
     let left = reader.leave().await;
     read.and(left)
+}
+
+/// Ends the process if it was asked to end and cannot hear that, since whoever reads its output takes no more.
+async fn end_if_stuck() {
+    host::interrupted().await;
+    tokio::time::sleep(STUCK).await;
+    say("nobody takes the output; ended without the last commit, so records may be printed again");
+    std::process::exit(Exit::Failed as i32);
 }
 
 /// A consumer with where it is to begin and to stop.

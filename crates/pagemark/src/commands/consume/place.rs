@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: where a group left off; its coordinator knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pagemark_client::{Admin, IsolationLevel, OffsetSpec, TopicPartition};
 
@@ -47,7 +47,7 @@ impl Place {
 /// If one of them is not there.
 pub(super) async fn partitions(admin: &Admin, targets: &[Target]) -> Result<Vec<TopicPartition>, Failure> {
     let topics = admin.describe_topics(targets.iter().map(|target| target.topic.as_str())).await?;
-    let mut partitions = Vec::new();
+    let mut partitions = BTreeSet::new(); // targets may overlap
     for target in targets {
         let topic = match topics.get(&target.topic) {
             Some(Ok(topic)) => topic,
@@ -63,7 +63,7 @@ pub(super) async fn partitions(admin: &Admin, targets: &[Target]) -> Result<Vec<
         let all = topic.partitions.iter().map(|partition| TopicPartition::new(&target.topic, partition.index));
         partitions.extend(all.filter(|partition| target.covers(partition)));
     }
-    Ok(partitions)
+    Ok(partitions.into_iter().collect())
 }
 
 /// The offsets of a place, within each log.

@@ -1,6 +1,6 @@
 //! `pagemark produce` and `pagemark consume`.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -93,21 +93,64 @@ fn what_nobody_read_is_not_committed() {
 }
 
 #[test]
-fn an_interrupted_consumer_has_committed_exactly_what_it_printed() {
+fn a_partition_that_is_named_twice_is_read_once() {
     let session = Session::start();
     session.quietly(&["topic", "create", "orders", "-p", "1"], "");
-    session.fill("orders", 0, 0..10);
-    let mut child = session.command(&["consume", "-t", "orders", "-G", "billing"]).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    for n in 0..10 {
-        assert_eq!(lines.next().expect("ten of them").unwrap(), format!("value {n}"));
+    session.fill("orders", 0, 0..2);
+    let output = session.quietly(&["consume", "-t", "orders:0", "-t", "orders", "-e"], "");
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"value 0\nvalue 1\n"[..]));
+}
+
+#[test]
+fn an_interrupted_consumer_has_committed_exactly_what_it_printed() {
+    // Ctrl-C, and what supervisors send.
+    for (group, signal) in [("billing", Signal::INT), ("audit", Signal::TERM)] {
+        let session = Session::start();
+        session.quietly(&["topic", "create", "orders", "-p", "1"], "");
+        session.fill("orders", 0, 0..10);
+        let mut child = session.command(&["consume", "-t", "orders", "-G", group]).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        for n in 0..10 {
+            assert_eq!(lines.next().expect("ten of them").unwrap(), format!("value {n}"));
+        }
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert_eq!(committed(&session, group), Some(10));
+        // It has left its group: nobody waits for its session to end.
+        let described = session.admin(async |admin| admin.describe_group(group).await.expect("there"));
+        assert_eq!(described.state, "Empty");
     }
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert_eq!(committed(&session, "billing"), Some(10));
-    // It has left its group: nobody waits for its session to end.
-    let described = session.admin(async |admin| admin.describe_group("billing").await.expect("there"));
-    assert_eq!(described.state, "Empty");
+}
+
+#[test]
+fn a_consumer_whose_output_nobody_takes_can_be_ended_and_has_not_committed() {
+    let session = Session::start();
+    session.quietly(&["topic", "create", "orders", "-p", "1"], "");
+    session.quietly(&["produce", "-t", "orders"], &"x".repeat(500_000));
+    let mut child = session.command(&["consume", "-t", "orders", "-G", "billing"]).spawn().unwrap();
+    let mut output = child.stdout.take().expect("piped");
+    // With the first byte here, the others are on their way, and more of them than a pipe holds.
+    output.read_exact(&mut [0]).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(committed(&session, "billing"), None);
+}
+
+#[test]
+fn an_interrupted_producer_says_how_far_it_came_and_does_not_claim_success() {
+    let session = Session::start();
+    session.quietly(&["topic", "create", "orders", "-p", "1"], "");
+    let mut child = session.command(&["produce", "-t", "orders"]).spawn().unwrap();
+    let mut input = child.stdin.take().expect("piped");
+    input.write_all(b"first\nsecond\nhalf a li").unwrap();
+    let read = session.quietly(&["consume", "-t", "orders", "-c", "2"], "");
+    assert_eq!(String::from_utf8(read.stdout).unwrap(), "first\nsecond\n");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said, "pagemark: interrupted before the end of the input: 2 records acknowledged\n");
 }
 
 #[test]
