@@ -8,6 +8,9 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
+/// Fewer milliseconds since 1970 than this (1973) are taken for something else.
+const EARLIEST_MS: i64 = 100_000_000_000;
+
 /// Reads a time as milliseconds since 1970: `2026-11-26T10:00:00.000Z`, with another zone, without one (UTC), without a
 /// time of day, in milliseconds since 1970, or as a duration before now (`-2h`).
 ///
@@ -24,6 +27,12 @@ pub fn parse_time(text: &str, now: Timestamp) -> Result<i64, String> {
         return Ok(now.as_millisecond().saturating_sub(ago).max(0));
     }
     if let Ok(milliseconds) = text.parse::<i64>() {
+        // A year, a date in digits, or seconds: as milliseconds all of them are in 1970, before everything.
+        if (1..EARLIEST_MS).contains(&milliseconds) {
+            return Err(format!(
+                "{text:?} would be a moment in the 1970s: write milliseconds since 1970, or 2026-11-26"
+            ));
+        }
         return Timestamp::from_millisecond(milliseconds).map(Timestamp::as_millisecond).map_err(|_| wrong());
     }
     if let Ok(time) = text.parse::<Timestamp>() {
@@ -75,13 +84,16 @@ mod tests {
             ("2023-11-15T00:13:20+02:00", 1_700_000_000_000),
             ("2023-11-14", 1_699_920_000_000),
             ("1700000000001", 1_700_000_000_001),
+            ("0", 0),
             ("-2h", 1_699_992_800_000),
             ("-PT1S", 1_699_999_999_000),
         ];
         for (text, expected) in cases {
             assert_eq!(parse_time(text, now), Ok(expected), "{text}");
         }
-        for wrong in ["", "soon", "-", "-soon", "10:00", "99999999999999999", "2023-13-01"] {
+        for wrong in
+            ["", "soon", "-", "-soon", "10:00", "99999999999999999", "2023-13-01", "2023", "20231114", "1700000000"]
+        {
             assert!(parse_time(wrong, now).is_err(), "{wrong}");
         }
     }

@@ -56,6 +56,8 @@ fn what_cannot_be_meant_is_refused_and_nothing_is_written() {
     session.run(&["group", "reset", "billing", "-t", "orders", "--shift-by", "1", "--execute"]);
     session.run(&["group", "reset", "nobody", "--to-latest", "--execute"]);
     session.run(&["group", "reset", "billing", "--to-group", "nobody", "--execute"]);
+    session.run(&["group", "reset", "billing", "-t", "orders:0,7", "--to-group", "audit", "--execute"]);
+    session.run(&["group", "reset", "billing", "--to-datetime", "1700000000", "--execute"]);
     assert_eq!(committed(&session, "billing"), [(0, 4), (1, 2)]);
     session.check("reset_refused");
 }

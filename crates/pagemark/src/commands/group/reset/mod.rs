@@ -8,6 +8,7 @@ mod plan;
 mod preview;
 mod show;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -176,17 +177,33 @@ async fn reset(admin: &Admin, properties: &Properties, arguments: &Reset, to: &T
         // Now, since the last member may have committed when it left.
         let plan = plan::make(admin, group, &arguments.target, to).await?;
         let seen = preview::read(properties, &plan).await?;
+        if has_moved(&plan, &admin.list_group_offsets(group).await.map_err(about)?) {
+            if deadline.is_some_and(|deadline| tokio::time::Instant::now() < deadline) {
+                continue;
+            }
+            let group = escaped(group);
+            return Err(Failure::refused(format!(
+                "group {group}: somebody commits for it meanwhile; nothing was changed"
+            )));
+        }
         match admin.alter_group_offsets(group, changes(&plan)).await {
             Ok(()) => {}
             // Somebody has joined meanwhile. Nothing was written then (O-11).
-            Err(error) if error.code() == Some(Code::UNKNOWN_MEMBER_ID) && deadline.is_some() => continue,
-            Err(error) if error.code() == Some(Code::UNKNOWN_MEMBER_ID) => {
+            Err(error) if has_joined(&error) && deadline.is_some() => continue,
+            Err(error) if has_joined(&error) => {
                 let group = escaped(group);
                 return Err(Failure::refused(format!(
                     "group {group}: a member has joined meanwhile; nothing was changed"
                 )));
             }
-            Err(error) => return Err(about(error)),
+            Err(error) => {
+                let extent = match admin.list_group_offsets(group).await {
+                    Ok(now) => extent(&plan, &now),
+                    Err(_) => "what was written could not be read back".to_owned(),
+                };
+                let failure = about(error);
+                return Err(Failure { message: format!("{}; {extent}", failure.message), ..failure });
+            }
         }
         let failures = read_back(admin, group, &plan).await.map_err(about)?;
         return Ok(show::answer(group, &standing, &plan, &seen, true).failing(failures));
@@ -194,8 +211,32 @@ async fn reset(admin: &Admin, properties: &Properties, arguments: &Reset, to: &T
 }
 
 fn changes(plan: &Plan) -> impl Iterator<Item = (TopicPartition, OffsetAndMetadata)> {
-    let changed = plan.rows.iter().filter(|row| row.from != Some(row.to));
+    let changed = plan.rows.iter().filter(|row| row.is_change());
     changed.map(|row| (row.partition.clone(), row.to.into()))
+}
+
+/// Commits of a group by partition.
+type Committed = BTreeMap<TopicPartition, OffsetAndMetadata>;
+
+/// Whether the group has committed since the plan was made, so that the plan is of yesterday.
+fn has_moved(plan: &Plan, now: &Committed) -> bool {
+    plan.rows.iter().any(|row| now.get(&row.partition).map(|found| found.offset) != row.from)
+}
+
+/// Whether a commit was refused because the group has members: without a generation (O-11), or in a rebalance.
+fn has_joined(error: &Error) -> bool {
+    let codes = [Code::UNKNOWN_MEMBER_ID, Code::ILLEGAL_GENERATION, Code::REBALANCE_IN_PROGRESS];
+    error.code().is_some_and(|code| codes.contains(&code))
+}
+
+/// How far a write came that failed: brokers judge each partition by itself, and an answer may be lost on its way.
+fn extent(plan: &Plan, now: &Committed) -> String {
+    let changed: Vec<_> = plan.rows.iter().filter(|row| row.is_change()).collect();
+    let is_set = |row: &&&plan::Row| now.get(&row.partition).map(|found| found.offset) == Some(row.to);
+    match changed.iter().filter(is_set).map(|row| row.partition.to_string()).collect::<Vec<_>>() {
+        set if set.is_empty() => "nothing was changed".to_owned(),
+        set => format!("changed all the same: {} of {}, {}", set.len(), changed.len(), set.join(", ")),
+    }
 }
 
 /// The group once it has no members.
@@ -243,4 +284,44 @@ async fn read_back(admin: &Admin, group: &str, plan: &Plan) -> Result<Option<Fai
             "{partition}: {to} was written, and {found} is there now: somebody else commits for this group"
         ))
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plan::Row;
+    use super::*;
+
+    fn plan() -> Plan {
+        let row = |partition, from, to| {
+            let partition = TopicPartition::new("orders", partition);
+            Row { partition, from, to, asked: None, log: (0, 10) }
+        };
+        Plan { rows: vec![row(0, Some(4), 0), row(1, None, 2), row(2, Some(3), 3)], left: Vec::new() }
+    }
+
+    fn committed(offsets: &[(i32, i64)]) -> Committed {
+        offsets.iter().map(|(at, offset)| (TopicPartition::new("orders", *at), (*offset).into())).collect()
+    }
+
+    #[test]
+    fn a_plan_is_not_written_over_commits_that_it_has_not_seen() {
+        assert!(!has_moved(&plan(), &committed(&[(0, 4), (2, 3), (7, 1)])));
+        assert!(has_moved(&plan(), &committed(&[(0, 5), (2, 3)])));
+        assert!(has_moved(&plan(), &committed(&[(0, 4), (1, 0), (2, 3)])));
+        assert!(has_moved(&plan(), &committed(&[(0, 4)])));
+    }
+
+    #[test]
+    fn a_write_that_failed_says_how_far_it_came() {
+        assert_eq!(extent(&plan(), &committed(&[(0, 4), (2, 3)])), "nothing was changed");
+        let half = extent(&plan(), &committed(&[(0, 0), (2, 3)]));
+        assert_eq!(half, "changed all the same: 1 of 2, orders-0");
+    }
+
+    #[test]
+    fn every_answer_that_means_members_is_a_refusal_o_11() {
+        let refused = |code| Error::Refused { code, message: String::new() };
+        assert!(has_joined(&refused(Code::UNKNOWN_MEMBER_ID)) && has_joined(&refused(Code::REBALANCE_IN_PROGRESS)));
+        assert!(!has_joined(&refused(Code::UNKNOWN_TOPIC_OR_PARTITION)));
+    }
 }

@@ -43,6 +43,8 @@ pub(super) struct Row {
     pub(super) to: i64,
     /// What was asked for, if that lies outside the log.
     pub(super) asked: Option<i64>,
+    /// Where its log begins and ends.
+    pub(super) log: (i64, i64),
 }
 
 /// What becomes of a partition's records.
@@ -60,7 +62,7 @@ pub(super) enum Effect {
 
 impl Row {
     pub(super) fn effect(&self) -> Effect {
-        match self.from {
+        match self.reads_from() {
             None => Effect::Begin,
             Some(from) if from > self.to => Effect::Replay(from - self.to),
             Some(from) if from < self.to => Effect::Skip(self.to - from),
@@ -68,9 +70,31 @@ impl Row {
         }
     }
 
+    /// Whether anything is to be written.
+    pub(super) fn is_change(&self) -> bool {
+        self.from != Some(self.to)
+    }
+
+    /// Where the group would go on if nothing were done: nobody reads what was deleted, or what is not there yet.
+    fn reads_from(&self) -> Option<i64> {
+        self.from.map(|from| from.clamp(self.log.0, self.log.1))
+    }
+
+    /// What a person should know about it.
+    pub(super) fn note(&self) -> Option<String> {
+        let (start, end) = self.log;
+        let notes = [
+            self.asked.map(|asked| format!("{asked} is outside the log")),
+            self.from.filter(|from| *from < start).map(|from| format!("{} were deleted unread", start - from)),
+            self.from.filter(|from| *from > end).map(|from| format!("commit is {} beyond the end", from - end)),
+        ];
+        let notes: Vec<String> = notes.into_iter().flatten().collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
     /// The offsets that are read again or skipped, from and to, the last one excluded.
     pub(super) fn touched(&self) -> Option<(i64, i64)> {
-        let from = self.from?;
+        let from = self.reads_from()?;
         (from != self.to).then(|| (from.min(self.to), from.max(self.to)))
     }
 }
@@ -126,7 +150,7 @@ pub(super) async fn make(admin: &Admin, group: &str, targets: &[Target], to: &To
             To::Group(_) => others.get(&partition).map_or(end, |found| found.offset),
         };
         let to = asked.clamp(start, end);
-        plan.rows.push(Row { partition, from, to, asked: Some(asked).filter(|asked| *asked != to) });
+        plan.rows.push(Row { partition, from, to, asked: Some(asked).filter(|asked| *asked != to), log: (start, end) });
     }
     match &plan.left[..] {
         [(partition, _, why), ..] if plan.rows.is_empty() || !targets.is_empty() => {
@@ -148,8 +172,8 @@ async fn scope(
         partitions.into_iter().filter(|partition| covers(targets, partition)).cloned().collect()
     };
     match to {
-        To::Listed(listed) => return Ok(chosen(listed.keys().collect())),
-        To::Group(_) => return Ok(chosen(others.keys().collect())),
+        To::Listed(listed) => return said(targets, chosen(listed.keys().collect())),
+        To::Group(_) => return said(targets, chosen(others.keys().collect())),
         _ if targets.is_empty() => return Ok(committed.keys().cloned().collect()),
         _ => {}
     }
@@ -166,6 +190,21 @@ async fn scope(
         }
     }
     Ok(partitions)
+}
+
+/// The partitions for which a file or another group says something, if that is all that was named.
+fn said(targets: &[Target], chosen: BTreeSet<TopicPartition>) -> Result<BTreeSet<TopicPartition>, Failure> {
+    let is_missing = |target: &&Target| match &target.partitions {
+        None => !chosen.iter().any(|partition| target.covers(partition)),
+        Some(named) => named.iter().any(|at| !chosen.contains(&TopicPartition::new(&target.topic, *at))),
+    };
+    match targets.iter().find(is_missing).filter(|_| !chosen.is_empty()) {
+        Some(target) => Err(Failure::failed(format!(
+            "{}: not every partition that -t names is told where to go; nothing was changed",
+            escaped(&target.topic)
+        ))),
+        None => Ok(chosen),
+    }
 }
 
 async fn times(
@@ -203,10 +242,30 @@ mod tests {
 
     #[test]
     fn an_effect_counts_what_is_read_again_or_never() {
-        let row = |from, to| Row { partition: TopicPartition::new("orders", 0), from, to, asked: None };
+        let partition = || TopicPartition::new("orders", 0);
+        let row = |from, to| Row { partition: partition(), from, to, asked: None, log: (0, 9) };
         assert_eq!((row(Some(4), 0).effect(), row(Some(4), 0).touched()), (Effect::Replay(4), Some((0, 4))));
         assert_eq!((row(Some(4), 9).effect(), row(Some(4), 9).touched()), (Effect::Skip(5), Some((4, 9))));
         assert_eq!((row(Some(4), 4).effect(), row(Some(4), 4).touched()), (Effect::Nothing, None));
         assert_eq!((row(None, 4).effect(), row(None, 4).touched()), (Effect::Begin, None));
+    }
+
+    #[test]
+    fn what_was_deleted_or_never_written_is_neither_read_again_nor_skipped() {
+        let row = |from, to| {
+            let partition = TopicPartition::new("orders", 0);
+            Row { partition, from: Some(from), to, asked: None, log: (10, 20) }
+        };
+        let cases = [
+            (row(4, 20), Effect::Skip(10), Some("6 were deleted unread")),
+            (row(4, 10), Effect::Nothing, Some("6 were deleted unread")),
+            (row(25, 10), Effect::Replay(10), Some("commit is 5 beyond the end")),
+            (row(25, 20), Effect::Nothing, Some("commit is 5 beyond the end")),
+            (row(12, 12), Effect::Nothing, None),
+        ];
+        for (row, effect, note) in cases {
+            assert_eq!((row.effect(), row.note().as_deref()), (effect, note), "{row:?}");
+            assert_eq!(row.is_change(), row.from != Some(row.to));
+        }
     }
 }

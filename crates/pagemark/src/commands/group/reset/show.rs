@@ -83,7 +83,6 @@ fn table(plan: &Plan, seen: &BTreeMap<TopicPartition, Seen>) -> Table {
             (Some(first), Some(last)) => Cell::Span(first, last),
             _ => Cell::Absent,
         };
-        let note = row.asked.map(|asked| format!("{asked} is outside the log"));
         table.row([
             Cell::from(&*row.partition.topic),
             row.partition.partition.into(),
@@ -94,7 +93,7 @@ fn table(plan: &Plan, seen: &BTreeMap<TopicPartition, Seen>) -> Table {
             count.into(),
             span,
             seen.first.map(first_record).into(),
-            Cell::words(note),
+            Cell::words(row.note()),
         ]);
     }
     for (partition, from, why) in &plan.left {
