@@ -79,8 +79,14 @@ pub(super) fn csv(parts: &[Part]) -> String {
         let kept: Vec<usize> = (0..columns.len()).filter(|at| !columns[*at].key.is_empty()).collect();
         if !has_header {
             has_header = true;
-            let header = facts.iter().copied().chain(kept.iter().map(|at| columns[*at]));
-            writer.write_record(header.map(|column| column.key)).ok(); // memory takes everything
+            let kept = kept.iter().map(|at| columns[*at].key);
+            // Readers take columns by name, so each name stands there once: a sum beside what it is the sum of.
+            let fact = |fact: &&Column| match kept.clone().any(|key| key == fact.key) {
+                true => format!("total_{}", fact.key),
+                false => fact.key.to_owned(),
+            };
+            let header = facts.iter().map(fact).chain(kept.clone().map(str::to_owned));
+            writer.write_record(header).ok(); // memory takes everything
         }
         let rows: Vec<Vec<&Cell>> = match table {
             Some(table) => table.rows.iter().map(|row| kept.iter().map(|at| &row[*at]).collect()).collect(),
@@ -157,5 +163,7 @@ mod tests {
     fn csv_has_every_column_and_every_name_as_it_is() {
         let expected = "group,topic,lag,note,epoch\n\"g\n\",orders,7,,1\n\"g\n\",\"a very long name, indeed\",,,1\n";
         assert_eq!(csv(&[part()]), expected);
+        let with_sum = part().fact(Column::new("LAG", "lag"), 7i64);
+        assert!(csv(&[with_sum]).starts_with("group,total_lag,topic,lag,note,epoch\n"));
     }
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use pagemark_client::{Admin, IsolationLevel};
 
 use super::select::Selection;
-use super::view::{self, View};
+use super::view::{self, Log, View};
 use crate::commands::{Common, Done};
 use crate::exit::Failure;
 use crate::output::{Answer, Cell, Column, Part, Table, counted, escaped};
@@ -21,7 +21,8 @@ const EXAMPLES: &str = "Examples:
       Up to the first open transaction, which is what read_committed consumers can reach
 
 Partitions without a commit are not counted: only the consumer knows where it will begin.
-A group that does not exist is exit code 1, so that a check never passes for a group that is misspelt.";
+A group that does not exist, or a topic of -t that it does not read, is exit code 1, so that
+a check never passes for a name that is misspelt. So is a partition without a leader: nobody knows its lag.";
 
 /// Arguments of `pagemark group lag`.
 #[derive(Debug, Args)]
@@ -66,12 +67,27 @@ async fn lag(admin: &Admin, arguments: &Lag) -> Result<Answer, Failure> {
     for view in &mut views {
         view.rows.retain(|row| covers(&arguments.target, &row.partition));
         let lag = view.lag();
-        if let Some(limit) = arguments.fail_over.filter(|limit| lag > *limit) {
-            let group = escaped(&view.id);
+        let Some(limit) = arguments.fail_over else { continue };
+        let group = escaped(&view.id);
+        if lag > limit {
             failures.push(Failure::check(format!("group {group} is {lag} behind, which is more than {limit}")));
         }
+        let unknown = view.rows.iter().filter(|row| row.committed.is_some() && row.log == Log::NoLeader).count();
+        if unknown > 0 {
+            let unknown = counted(unknown as i64, "partition");
+            failures
+                .push(Failure::failed(format!("group {group}: {unknown} without a leader, so its lag is not known")));
+        }
     }
+    failures.extend(unread(&arguments.target, &views));
     Ok(Answer::list("groups", views.iter().map(part).collect()).failing(failures))
+}
+
+/// What was asked about and none of the groups has anything to do with: most likely it is misspelt.
+fn unread<'a>(targets: &'a [Target], views: &'a [View]) -> impl Iterator<Item = Failure> + 'a {
+    let is_read = |target: &Target| views.iter().any(|view| view.rows.iter().any(|row| target.covers(&row.partition)));
+    let unread = targets.iter().filter(move |target| !views.is_empty() && !is_read(target));
+    unread.map(|target| Failure::failed(format!("{}: no commit and no member there", escaped(&target.topic))))
 }
 
 fn part(view: &View) -> Part {

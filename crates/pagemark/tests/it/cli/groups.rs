@@ -37,6 +37,7 @@ fn groups_are_listed_described_and_checked_o_1_o_41() {
     session.run(&["group", "lag", "billing", "--fail-over", "6"]);
     session.run(&["group", "lag", "billing", "--fail-over", "5", "-o", "yaml"]);
     session.run(&["group", "lag", "misspelt", "--fail-over", "5"]);
+    session.run(&["group", "lag", "billing", "-t", "ordres", "--fail-over", "5"]);
     session.check("groups");
 }
 
