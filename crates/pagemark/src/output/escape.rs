@@ -20,6 +20,19 @@ pub fn escaped(name: &str) -> String {
     if name.is_empty() || name == "-" || name.contains(' ') { format!("\"{shown}\"") } else { shown }
 }
 
+/// A message as a terminal may get it: whoever wrote its parts, only line ends and tabs move the cursor.
+pub fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\t' => shown.push(letter),
+            _ if letter.is_control() || is_invisible(letter) => shown.extend(letter.escape_default()),
+            _ => shown.push(letter),
+        }
+    }
+    shown
+}
+
 /// Zero width, direction marks, tags and the like: what makes a name look like another one.
 fn is_invisible(letter: char) -> bool {
     matches!(letter as u32,
@@ -50,5 +63,14 @@ mod tests {
         for (name, expected) in cases {
             assert_eq!(escaped(name), expected);
         }
+    }
+
+    #[test]
+    fn a_message_cannot_command_the_terminal_whoever_wrote_its_parts() {
+        assert_eq!(
+            harmless("line 2: \u{1b}[2J-0 stands\n\tthere \"twice\""),
+            "line 2: \\u{1b}[2J-0 stands\n\tthere \"twice\""
+        );
+        assert_eq!(harmless("a\u{9b}31m\u{202e}\r"), "a\\u{9b}31m\\u{202e}\\r");
     }
 }

@@ -299,7 +299,7 @@ pub fn counted(count: i64, what: &str) -> String {
 /// Says something to a person, on standard error.
 pub fn say(text: &str) {
     // Not `eprintln`, which panics when nobody holds the other end.
-    let _ = writeln!(std::io::stderr(), "pagemark: {text}");
+    let _ = writeln!(std::io::stderr(), "pagemark: {}", escape::harmless(text));
 }
 
 /// How wide the terminal is: as it says itself, or as `COLUMNS` says.
