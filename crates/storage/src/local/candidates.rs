@@ -64,18 +64,32 @@ impl Directory {
         self.segments.last_key_value().map_or(0, |(number, _)| *number)
     }
 
+    /// Packs and segments that are younger than a checkpoint, and that nothing needs, in words; `None` if there is none.
+    pub(super) fn younger(&self, than: &Head, packs: &BTreeSet<u64>, segments: &BTreeSet<u64>) -> Option<String> {
+        let pack = self.packs.range(than.next_pack..).find(|id| !packs.contains(id));
+        let segment = self.segments.range(than.next_segment..).map(|(n, _)| n).find(|n| !segments.contains(n));
+        let named = pack.map(|id| format!("{} and all packs behind it", pack_path(*id)));
+        let named =
+            named.into_iter().chain(segment.map(|n| format!("{} and all segments behind it", segment_path(*n))));
+        Some(named.collect::<Vec<_>>().join(", ")).filter(|words| !words.is_empty())
+    }
+
     /// Removals of what no checkpoint that may be chosen needs: damaged ones, and what a life left behind that ended too early.
+    /// Packs and segments that are younger than `spare` stay: they may hold what is missing in the log.
     pub(super) fn left_over(
         &self,
         retained: &[Retained],
         packs: &BTreeSet<u64>,
         segments: &BTreeSet<u64>,
+        spare: Option<&Head>,
     ) -> VecDeque<DiskOp> {
         let kept = |number: &u64| retained.iter().any(|r| r.chain.contains(number));
         let old = self.checkpoints.iter().filter(|(number, _)| !kept(number));
         let old = old.map(|(number, copy)| checkpoint_path(*number, *copy));
-        let packs = self.packs.difference(packs).map(|id| pack_path(*id));
-        let segments = self.segments.keys().filter(|number| !segments.contains(number)).map(|n| segment_path(*n));
+        let (spare_pack, spare_segment) = spare.map_or((u64::MAX, u64::MAX), |h| (h.next_pack, h.next_segment));
+        let packs = self.packs.difference(packs).filter(|id| **id < spare_pack).map(|id| pack_path(*id));
+        let unneeded = |number: &&u64| !segments.contains(number) && **number < spare_segment;
+        let segments = self.segments.keys().filter(unneeded).map(|n| segment_path(*n));
         old.chain(packs).chain(segments).map(DiskOp::Remove).collect()
     }
 }

@@ -95,19 +95,18 @@ pub enum OpenError {
     },
     /// There is data, but no checkpoint that could be read: restore one from a backup. Never an empty start.
     #[error(
-        "the data directory is not empty, but none of its last two checkpoints is readable; restore `checkpoints/` from a backup"
+        "the data directory is not empty, but none of its last two checkpoints is readable; lay the files of a backup's `checkpoints/` beside those that are there, the newest that it has, and replace none"
     )]
     NoValidCheckpoint,
-    /// Neither file of a checkpoint can be read that is the newest or that newer ones are changes to, and the log no longer holds
-    /// everything since the one before it. To go on from there would give up acknowledged data, and the files that hold it.
+    /// Neither file of a checkpoint can be read that is the newest or that newer ones are changes to, or such files are gone, and the
+    /// log no longer holds everything since the one before. To go on from there would give up acknowledged data, and the files
+    /// that hold it.
     #[error(
-        "checkpoint {newest} cannot be used: both files of a checkpoint are damaged or missing ({lost}, and the same with .copy), and the log does not hold everything since checkpoint {older}, the newest that can be read. Nothing was changed. Get one of these files back, from the disk or from a backup: what a checkpoint file holds never changes, so one of any age will do"
+        "{why}, and the log does not hold everything since checkpoint {older}, the newest that can be read. Nothing was changed. Get one of these files back, from the disk or from a backup, and lay it beside those that are there: what a checkpoint file holds never changes, so a copy of any age will do"
     )]
     CheckpointLost {
-        /// The newest checkpoint.
-        newest: u64,
-        /// The paths of those that are lost.
-        lost: String,
+        /// What is lost, by name.
+        why: String,
         /// The newest that can be read.
         older: u64,
     },

@@ -121,7 +121,10 @@ fn choose(
         let older = basis.head.number;
         let lost = lost.iter().filter(|number| **number > older);
         let lost = lost.map(|number| checkpoint_path(*number, 0)).collect::<Vec<_>>().join(", ");
-        return Err(OpenError::CheckpointLost { newest, lost, older });
+        let why = format!(
+            "checkpoint {newest} cannot be used: both files of a checkpoint are damaged or missing ({lost}, and the same with .copy)"
+        );
+        return Err(OpenError::CheckpointLost { why, older });
     }
     Ok(ranked.into_iter().map(|(_, candidate)| candidate).collect())
 }
@@ -313,12 +316,17 @@ fn assemble(
     let Basis { head, mut fold, chain, known_bad } = basis;
     if summary.fell_back && !planted(options, PlantedBug::AppendAfterFallback) {
         // What was appended since may belong to the checkpoint that was passed over.
-        let segments = fold.partitions_mut().flat_map(|(_, p)| &mut p.index.segments);
-        segments.for_each(|segment| segment.open = false);
+        end_segments(&mut fold);
     }
     let mut replay = Replay::new(disk, options, &log.used, fold, head.position, head.next_lsn);
     replay.end_is_illegible = log.illegible.is_some_and(|generation| generation >= head.position.generation);
     replay.run().map_err(replay_error)?;
+    let damaged = replay.damaged_records > 0 || replay.metadata_damaged;
+    if replay.gap {
+        refuse_younger(&head, &stored, found)?;
+        // What was appended since may belong to a checkpoint that is gone.
+        end_segments(&mut replay.fold);
+    }
     prepare(disk, found)?;
     log.blank_synced = log.blank.iter().all(|(_, file, _)| disk.sync_data(*file).is_ok());
     let later_file = log.used.range(head.next_generation..).next().is_some();
@@ -333,7 +341,8 @@ fn assemble(
     let Replay { mut fold, at, next_lsn, .. } = replay;
     let quarantined = fold.partitions().filter_map(|(key, p)| Some((key, p.quarantined.clone()?)));
     summary.quarantined = quarantined.collect();
-    let mut garbage = found.left_over(&retained, &stored.needed_packs, &stored.needed_segments);
+    let mut garbage =
+        found.left_over(&retained, &stored.needed_packs, &stored.needed_segments, damaged.then_some(&head));
     for (slot, file, _) in log.blank.iter().filter(|(_, _, len)| !usable(options, *len)) {
         garbage.extend([DiskOp::Close(*file), DiskOp::Remove(slot_path(*slot))]);
     }
@@ -360,6 +369,22 @@ fn assemble(
     let mut flusher = Flusher::default();
     flush_at_start(disk, &mut lane, &mut flusher)?;
     Ok(Recovered { lane, flusher, background: Background::new(checkpointer, garbage), summary })
+}
+
+fn end_segments(fold: &mut Fold) {
+    let segments = fold.partitions_mut().flat_map(|(_, p)| &mut p.index.segments);
+    segments.for_each(|segment| segment.open = false);
+}
+
+/// Where the log does not reach a checkpoint, packs and segments that are younger hold acknowledged data that checkpoints refer to
+/// which are gone: no crash leaves both. So it is when old checkpoints are put in the place of damaged ones.
+fn refuse_younger(head: &Head, stored: &StoredAtStart, found: &Directory) -> Result<(), OpenError> {
+    let Some(younger) = found.younger(head, &stored.needed_packs, &stored.needed_segments) else { return Ok(()) };
+    let why = format!(
+        "newer checkpoints than {} are gone: there are younger packs and segments ({younger}; to go on without what they hold, move them out of the data directory)",
+        found.last_number()
+    );
+    Err(OpenError::CheckpointLost { why, older: head.number })
 }
 
 /// The state that recovery begins with.

@@ -75,6 +75,8 @@ pub(super) struct Replay<'a> {
     pub metadata_damaged: bool,
     /// There is a file that may hold what follows, and nobody can tell.
     pub end_is_illegible: bool,
+    /// The log does not go on from where it began: the place is gone, or many records in a row that filled the rest of a file.
+    pub gap: bool,
     suspects: BTreeSet<PartitionKey>,
     evidence: Option<u64>,
 }
@@ -104,6 +106,7 @@ impl<'a> Replay<'a> {
             damaged_records: 0,
             metadata_damaged: false,
             end_is_illegible: false,
+            gap: false,
             suspects: BTreeSet::new(),
             evidence: None,
         }
@@ -317,6 +320,8 @@ impl<'a> Replay<'a> {
             "acknowledged log records have rotted illegibly, or a log file is missing or shorter than it was"
         );
         self.metadata_damaged = true;
+        let goes_on = |(to, record): &(Position, Record)| to.generation == at.generation || record.lsn == lsn + 1;
+        self.gap |= cut_short || next.as_ref().is_some_and(|next| !goes_on(next));
         self.suspects.extend(self.fold.partitions().map(|(key, _)| key));
         let Some((to, record)) = next else {
             self.next_lsn = self.evidence.unwrap_or(lsn).max(lsn).saturating_add(SKIPPED_LSNS);

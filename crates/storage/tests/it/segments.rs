@@ -502,3 +502,56 @@ fn however_often_a_broker_is_killed_its_packs_stay_few() {
     assert_eq!(count(&manual, 0), Ok(40));
     assert!(disk.list("segments").unwrap().len() <= 2);
 }
+
+/// The start replayed nothing, quarantined everything, and removed the packs and segments of all newer checkpoints.
+#[test]
+fn old_checkpoints_in_the_place_of_lost_ones_never_cost_what_was_written_since() {
+    let disk = Arc::new(MemoryDisk::new(6));
+    let manual = begin(&disk);
+    append(&manual, 0, 0, 14_000);
+    checkpoint(&manual);
+    append(&manual, 1, 0, 300);
+    checkpoint(&manual);
+    let backup = disk.copy();
+    for base in 1..12 {
+        append(&manual, base % 3, end(&manual, base % 3), 14_000);
+        append(&manual, 1, end(&manual, 1), 300);
+        checkpoint(&manual);
+    }
+    drop(manual);
+    disk.restart(Cut::Power);
+    let in_checkpoints = |disk: &MemoryDisk| -> Vec<String> {
+        disk.files().into_iter().map(|(path, _)| path).filter(|path| path.starts_with("checkpoints/")).collect()
+    };
+    let kept: Vec<_> = in_checkpoints(&disk).into_iter().map(|path| (disk.bytes(&path), path)).collect();
+    let put = |path: &str, bytes: &[u8]| {
+        let file = disk.create(path).unwrap();
+        disk.write_at(file, 0, bytes).unwrap();
+        disk.sync_data(file).unwrap();
+        disk.sync_dir("checkpoints").unwrap();
+        disk.close(file);
+    };
+    kept.iter().for_each(|(_, path)| disk.delete(path));
+    in_checkpoints(&backup).iter().for_each(|path| put(path, &backup.bytes(path)));
+    let contents = || disk.files().into_iter().map(|(path, _)| (disk.bytes(&path), path)).collect::<Vec<_>>();
+    let before = contents();
+    let refused = ManualEngine::open(disk.clone(), options()).map(|_| ()).unwrap_err();
+    let words = refused.to_string();
+    assert!(matches!(refused, OpenError::CheckpointLost { .. }), "{words}");
+    assert!(words.contains("newer checkpoints than 3 are gone"), "{words}");
+    assert!(contents() == before, "nothing is touched");
+    // The lost ones come back, beside those of the backup.
+    let healed = Arc::new(disk.copy());
+    kept.iter().for_each(|(bytes, path)| put(path, bytes));
+    assert!(is_whole(&again(&disk, Cut::Kill)));
+    // Or somebody gives up what they hold, and says so.
+    let younger = |path: &&String| {
+        let there = backup.files().iter().any(|(known, _)| known == *path);
+        !there && (path.starts_with("packs/") || path.starts_with("segments/"))
+    };
+    let paths: Vec<String> = healed.files().into_iter().map(|(path, _)| path).collect();
+    paths.iter().filter(younger).for_each(|path| healed.delete(path));
+    let manual = again(&healed, Cut::Kill);
+    let summary = manual.engine().recovery_summary().clone();
+    assert!(summary.metadata_damaged && summary.quarantined.len() == 3, "{summary:?}");
+}
