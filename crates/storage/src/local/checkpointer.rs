@@ -79,7 +79,7 @@ pub(super) struct Chain {
 pub(super) struct Checkpointer {
     survey: Option<Survey>,
     job: Option<Job>,
-    /// Without numbers if the next checkpoint must be whole; how large the last ones were is known all the same.
+    /// Empty if the next checkpoint must be whole.
     chain: Chain,
 }
 
@@ -437,8 +437,8 @@ impl Job {
         }
         lane.tail.forget_below(position.generation, position.offset);
         lane.give_free();
-        lane.space.checkpoint_done();
         lane.wish_for_dead_files();
+        lane.space.checkpoint_done();
         lane.stats.checkpoints += 1;
     }
 

@@ -351,7 +351,7 @@ fn assemble(
     }
     // Changes go on only from a state that is exactly what the chain says.
     let exact = summary.clean && summary.quarantined.len() == known_bad && !single;
-    let checkpointer = Checkpointer::new(if exact { chain } else { Chain { numbers: Vec::new(), ..chain } });
+    let checkpointer = Checkpointer::new(if exact { chain } else { Chain::default() });
     let least_generation = head.next_generation.max(log.illegible.map_or(0, |generation| generation.saturating_add(1)));
     let mut lane = build_lane(options, fold, (at, next_lsn, least_generation), log, retained, stored);
     reuse_retired(&mut lane);

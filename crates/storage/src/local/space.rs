@@ -15,8 +15,6 @@ const LAST_BYTES: u64 = 64 << 20;
 const MOST_OF_ALL: u64 = 4;
 /// So much written to the log asks for another look.
 const LOOK_AGAIN_BYTES: u64 = 1 << 20;
-/// After a checkpoint failed for another reason than room, so many looks go by before what it would free asks for the next.
-const LOOKS_BEFORE_ANOTHER: u64 = 64;
 /// And so many flushes, where little is written.
 const LOOK_AGAIN_FLUSHES: u32 = 16;
 
@@ -74,8 +72,6 @@ pub(super) struct Space {
     doubt: u32,
     /// What was deleted since lets the next one begin without doubt.
     pardoned: bool,
-    /// Before so many looks were taken, what is dead asks for no checkpoint.
-    rests_until: u64,
     /// The one that was put off is to be counted anew.
     again: bool,
     /// The last one met the disk's end, and nobody has looked yet whether the reserve would do.
@@ -172,10 +168,6 @@ impl Space {
             self.put_off = Some(place);
             self.met_the_end = true;
         }
-        if !full {
-            self.died = true;
-            self.rests_until = self.looks + LOOKS_BEFORE_ANOTHER;
-        }
         self.checkpoint_ended();
     }
 
@@ -233,7 +225,6 @@ impl Space {
     /// Something was deleted. If it lay in the log, a checkpoint needs less than was counted and makes more room.
     pub(super) fn something_died(&mut self) {
         self.died = true;
-        self.rests_until = 0;
         self.due |= self.is_scarce();
         if self.put_off.take().is_some() {
             self.pardoned = true;
@@ -397,12 +388,8 @@ impl Lane {
     }
 
     /// Wants another checkpoint if much lies in files that only the retained ones still need: each frees what it drops. Where room is
-    /// scarce every such file counts, and of the log those that the older of the two retained alone needs. Not while a checkpoint is
-    /// under way, and not soon after one failed for another reason than room: the next one would fail as well.
+    /// scarce every such file counts, and of the log those that the older of the two retained alone needs.
     pub(super) fn wish_for_dead_files(&mut self) {
-        if self.space.under_way.is_some() || self.space.looks < self.space.rests_until {
-            return;
-        }
         let dying = self.stored.dying_bytes();
         let wanted = if self.space.is_scarce() {
             let died = std::mem::take(&mut self.space.died);
@@ -416,15 +403,10 @@ impl Lane {
         }
     }
 
-    /// How much the log grows between two checkpoints. Where room is scarce by one file at most, so that its files are used again
-    /// soon, and by so little that the last part of the reserve has place for what is moved and for the checkpoint itself.
+    /// How much the log grows between two checkpoints: by one file where room is scarce, so that its files are used again soon.
     pub(super) fn checkpoint_bytes(&self) -> u64 {
         let usual = self.options.checkpoint_bytes;
-        if self.space.is_scarce() {
-            usual.min(self.options.log_file_bytes).min(self.space.last_bytes() / 2)
-        } else {
-            usual
-        }
+        if self.space.is_scarce() { usual.min(self.options.log_file_bytes) } else { usual }
     }
 }
 

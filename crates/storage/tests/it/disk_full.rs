@@ -270,44 +270,6 @@ fn a_checkpoint_that_finds_no_room_is_not_tried_for_ever_and_leaves_segments_ope
 }
 
 #[test]
-fn a_checkpoint_that_fails_where_room_is_scarce_is_not_tried_at_every_look_and_leaves_nothing_behind() {
-    let disk = Arc::new(MemoryDisk::new(9));
-    disk.set_capacity(CAPACITY);
-    let mut life = Life::new(&disk);
-    while life.room() == Room::Enough {
-        life.append(0, 900);
-    }
-    (0..5).for_each(|_| life.append_only(0, 900));
-    let stored = || disk.files().iter().filter(|(path, _)| !path.starts_with("log/")).count();
-    let before = stored();
-    disk.fail_syncs(u32::MAX);
-    life.manual.request_checkpoint();
-    let mut steps = 0;
-    while life.manual.step_background() {
-        steps += 1;
-        assert!(steps < 1_000, "tried again and again");
-    }
-    assert_eq!(stored(), before);
-    disk.fail_syncs(0);
-    life.trim(0, life.ends[0]);
-    assert_eq!(life.room(), Room::Enough, "what is deleted asks for the next one");
-}
-
-#[test]
-fn a_reserve_that_somebody_removed_by_hand_is_made_again() {
-    let disk = Arc::new(MemoryDisk::new(10));
-    disk.set_capacity(CAPACITY);
-    let mut life = Life::new(&disk);
-    disk.delete("reserve");
-    while life.room() == Room::Enough {
-        life.append(0, 900);
-    }
-    life.trim(0, life.ends[0]);
-    assert_eq!(life.room(), Room::Enough);
-    assert!(has_reserve(&disk));
-}
-
-#[test]
 fn without_a_reserve_nothing_is_ever_refused() {
     let disk = Arc::new(MemoryDisk::new(3));
     let manual = ManualEngine::open(disk.clone(), LocalOptions { reserved_bytes: 0, ..options() }).unwrap();
