@@ -267,7 +267,7 @@ pub fn print(answer: &Answer, format: Format, as_of: Timestamp) -> Result<(), Fa
 /// anybody still reads it.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_again(answer: &Answer, format: Format, as_of: Timestamp) -> Result<bool, Failure> {
     let text = answer.written(format, as_of, width());
     let text = match std::io::stdout().is_terminal() {
