@@ -27,6 +27,8 @@ const PARTITIONS_OF_A_TOPIC: u32 = 1000;
 const RECORD_BYTES: usize = 1024;
 /// As `--set pagemark.checkpoint.bytes`: never, and so often that one follows the other.
 const CHECKPOINT_NEVER: &str = "pagemark.checkpoint.bytes=1099511627776";
+/// What is kept of the disk follows the size of checkpoints unless it is said, and they may be as large as a disk here.
+const RESERVE: &str = "pagemark.log.reserved.bytes=268435456";
 const CHECKPOINT_OFTEN: &str = "pagemark.checkpoint.bytes=4194304";
 
 const MOST_OPEN_FILES: u64 = 20_000;
@@ -37,7 +39,7 @@ pub fn run(args: &Args, folder: &Path, rng: &mut Rng, report: &mut Report) -> Re
     let command = BrokerCommand::given_or_ours(args.broker.as_deref())?;
     let port = free_ports(&mut Rng::new(u64::from(std::process::id())))?;
     let mut progress = Progress::new();
-    let mut broker = Broker::start(command, port, folder, &[CHECKPOINT_NEVER.to_owned()])?;
+    let mut broker = Broker::start(command, port, folder, &[CHECKPOINT_NEVER.to_owned(), RESERVE.to_owned()])?;
     let mut logs = create(port, args.partitions, report)?;
     let sample = Sample { partitions: 200.min(logs.len()), places: 4, record_bytes: RECORD_BYTES };
     let load = |until| Load { producers: args.producers, window: 4, records: 1, record_bytes: RECORD_BYTES, until };
@@ -49,7 +51,7 @@ pub fn run(args: &Args, folder: &Path, rng: &mut Rng, report: &mut Report) -> Re
     tell_acks(report, "without checkpoints", &without);
     tell_cost(args, report, "without checkpoints", broker.pid())?;
     broker.stop()?;
-    broker.start_again_with(&[CHECKPOINT_OFTEN.to_owned()])?;
+    broker.start_again_with(&[CHECKPOINT_OFTEN.to_owned(), RESERVE.to_owned()])?;
     let found = compare(port, &mut logs, sample, rng).context("after a clean stop")?;
     tell_start(report, "clean stop", &broker, &found);
     report.equal("partitions: records nobody was told of after a clean stop", 0, found.unacknowledged);
