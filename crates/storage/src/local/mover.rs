@@ -83,11 +83,36 @@ enum Step {
     Read(FileId, Block),
 }
 
+/// The end of a file that grows: how far it has been written, and what comes next.
+#[derive(Debug, Default)]
+struct Growing {
+    written: u64,
+    buffer: BytesMut,
+}
+
+impl Growing {
+    /// Where the next byte goes.
+    fn end(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    /// Everything that is not written yet, and its place. From here on it counts as written.
+    fn take(&mut self) -> (u64, Bytes) {
+        let at = self.written;
+        self.written = self.end();
+        (at, self.buffer.split().freeze())
+    }
+
+    /// The same once there is enough for a write.
+    fn take_if_much(&mut self) -> Option<(u64, Bytes)> {
+        (self.buffer.len() >= WRITE_BYTES).then(|| self.take())
+    }
+}
+
 #[derive(Debug)]
 struct PackWriter {
     file: FileId,
-    written: u64,
-    buffer: BytesMut,
+    growing: Growing,
     entries: Vec<PackEntry>,
     reference: Option<PackRef>,
 }
@@ -97,8 +122,7 @@ struct SegmentWriter {
     /// As it was before.
     old: Segment,
     segment: Segment,
-    written: u64,
-    buffer: BytesMut,
+    growing: Growing,
     packer: Packer,
     /// All its blocks before this chunk, if they are known.
     known: Option<Vec<Block>>,
@@ -240,9 +264,9 @@ impl Mover {
         };
         match (step, output) {
             (Step::CreatePack, OpOutput::File(file)) => {
-                let mut buffer = BytesMut::new();
-                pack::put_head(&mut buffer);
-                self.pack = Some(PackWriter { file, written: 0, buffer, entries: Vec::new(), reference: None });
+                let mut growing = Growing::default();
+                pack::put_head(&mut growing.buffer);
+                self.pack = Some(PackWriter { file, growing, entries: Vec::new(), reference: None });
             }
             (Step::CreateSegment | Step::OpenSegment, OpOutput::File(file)) => {
                 let extra = self.writer().and_then(|writer| writer.segment.file.learn(file));
@@ -319,8 +343,7 @@ impl Mover {
         let Some(writer) = self.current.as_ref().and_then(|c| c.writer.as_ref()) else { return true };
         let key = self.current.as_ref().map(|c| c.work.key.topic);
         let begun = writer.segment.bytes > 0 || !writer.packer.blocks.is_empty();
-        let end = writer.written + writer.buffer.len() as u64 + len;
-        !begun || end <= lane.segment_limit(key).0
+        !begun || writer.growing.end() + len <= lane.segment_limit(key).0
     }
 
     /// Goes on in the partition's open segment, seals it if it is old, or begins a new one.
@@ -337,21 +360,20 @@ impl Mover {
                 self.steps.push_back(Step::OpenSegment);
             }
             let sealing = old || last.len >= limit_bytes;
-            let (old, segment, written) = (last.clone(), last.clone(), last.len);
-            let (buffer, packer) = (BytesMut::new(), Packer::default());
-            let writer =
-                SegmentWriter { old, segment, written, buffer, packer, known: None, closing: sealing, sealing };
+            let (old, segment, packer) = (last.clone(), last.clone(), Packer::default());
+            let growing = Growing { written: last.len, ..Growing::default() };
+            let writer = SegmentWriter { old, segment, growing, packer, known: None, closing: sealing, sealing };
             current.writer = Some(writer);
             return;
         }
         let number = lane.next_segment;
         lane.next_segment += 1;
         let segment = Segment::empty(number, current.next);
-        let mut buffer = BytesMut::new();
-        segment::put_head(&mut buffer, number, current.work.key);
+        let mut growing = Growing::default();
+        segment::put_head(&mut growing.buffer, number, current.work.key);
         let known = Some(Vec::new());
         let (old, packer) = (segment.clone(), Packer::default());
-        let writer = SegmentWriter { old, segment, written: 0, buffer, packer, known, closing: false, sealing: false };
+        let writer = SegmentWriter { old, segment, growing, packer, known, closing: false, sealing: false };
         current.writer = Some(writer);
         self.made_segments = true;
         self.steps.push_back(Step::CreateSegment);
@@ -384,23 +406,13 @@ impl Mover {
         current.next = piece.last.plus(1);
         let limit = lane.options.block_bytes;
         if let Some(writer) = &mut current.writer {
-            let at = writer.written + writer.buffer.len() as u64;
-            writer.buffer.extend_from_slice(bytes);
-            writer.packer.push(Block { at, ..piece }, bytes, limit);
-            if writer.buffer.len() >= WRITE_BYTES {
-                let step = Step::WriteSegment(writer.written, writer.buffer.split().freeze());
-                writer.written = at + bytes.len() as u64;
-                self.steps.push_back(step);
-            }
+            writer.packer.push(Block { at: writer.growing.end(), ..piece }, bytes, limit);
+            writer.growing.buffer.extend_from_slice(bytes);
+            self.steps.extend(writer.growing.take_if_much().map(|(at, bytes)| Step::WriteSegment(at, bytes)));
         } else if let Some(pack) = &mut self.pack {
-            let at = pack.written + pack.buffer.len() as u64;
-            pack.buffer.extend_from_slice(bytes);
-            current.packer.push(Block { at, ..piece }, bytes, limit);
-            if pack.buffer.len() >= WRITE_BYTES {
-                let step = Step::WritePack(pack.written, pack.buffer.split().freeze());
-                pack.written = at + bytes.len() as u64;
-                self.steps.push_back(step);
-            }
+            current.packer.push(Block { at: pack.growing.end(), ..piece }, bytes, limit);
+            pack.growing.buffer.extend_from_slice(bytes);
+            self.steps.extend(pack.growing.take_if_much().map(|(at, bytes)| Step::WritePack(at, bytes)));
         }
     }
 
@@ -445,20 +457,19 @@ impl Mover {
         let blocks = &writer.packer.blocks;
         if !blocks.is_empty() {
             let previous = if writer.old.len == 0 { 0 } else { writer.old.index_at };
-            writer.segment.index_at = writer.written + writer.buffer.len() as u64;
-            segment::put_index(&mut writer.buffer, number, previous, blocks);
+            writer.segment.index_at = writer.growing.end();
+            segment::put_index(&mut writer.growing.buffer, number, previous, blocks);
             writer.segment.add(blocks);
         }
         if let Some(known) = writer.known.as_mut().filter(|_| writer.sealing) {
             known.extend_from_slice(blocks);
-            writer.segment.index_at = writer.written + writer.buffer.len() as u64;
-            segment::put_index(&mut writer.buffer, number, 0, known);
+            writer.segment.index_at = writer.growing.end();
+            segment::put_index(&mut writer.growing.buffer, number, 0, known);
             writer.segment.open = false;
         }
-        writer.segment.len = writer.written + writer.buffer.len() as u64;
-        let step = Step::WriteSegment(writer.written, writer.buffer.split().freeze());
-        writer.written = writer.segment.len;
-        self.steps.push_back(step);
+        writer.segment.len = writer.growing.end();
+        let (at, bytes) = writer.growing.take();
+        self.steps.push_back(Step::WriteSegment(at, bytes));
         if planted(&lane.options, PlantedBug::SegmentNotSynced) {
             return self.steps.push_back(Step::SkipSync);
         }
@@ -520,11 +531,11 @@ impl Mover {
     /// Everything is gathered: ends the pack, and makes the names durable.
     fn finish(&mut self, lane: &Lane) {
         if let Some(pack) = self.pack.as_mut().filter(|pack| pack.reference.is_none()) {
-            let at = pack.written + pack.buffer.len() as u64;
-            let index_crc = pack::put_index(&mut pack.buffer, at, &pack.entries);
-            let len = pack.written + pack.buffer.len() as u64;
-            pack.reference = Some(PackRef { id: self.pack_id, len, index_crc });
-            self.steps.push_back(Step::WritePack(pack.written, pack.buffer.split().freeze()));
+            let at = pack.growing.end();
+            let index_crc = pack::put_index(&mut pack.growing.buffer, at, &pack.entries);
+            pack.reference = Some(PackRef { id: self.pack_id, len: pack.growing.end(), index_crc });
+            let (at, bytes) = pack.growing.take();
+            self.steps.push_back(Step::WritePack(at, bytes));
             if !planted(&lane.options, PlantedBug::PackNotSynced) {
                 self.steps.push_back(Step::SyncPack);
             }
