@@ -17,6 +17,7 @@ use pagemark_wire::records::BatchHeader;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey};
 
 use crate::memory_disk::{Cut, MemoryDisk};
+use crate::support::Random;
 
 const SHARD: ShardId = ShardId(1);
 
@@ -69,17 +70,6 @@ impl Model {
         }
         model.meta = engine.scan("").into_iter().map(|(k, v)| (k, v.value)).collect();
         Ok(model)
-    }
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
     }
 }
 

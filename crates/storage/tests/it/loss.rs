@@ -12,6 +12,7 @@ use pagemark_storage::local::{LocalOptions, ManualEngine, RecoverySummary};
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey};
 
 use crate::memory_disk::{Cut, MemoryDisk};
+use crate::support::{checkpoint, flush};
 
 const PARTITIONS: i32 = 3;
 const HEAD_LEN: usize = 32;
@@ -32,16 +33,6 @@ fn options() -> LocalOptions {
 fn open(disk: &Arc<MemoryDisk>) -> ManualEngine {
     disk.restart(Cut::Kill);
     ManualEngine::open(disk.clone(), options()).unwrap()
-}
-
-fn flush(manual: &ManualEngine) {
-    while manual.step_flush() {}
-}
-
-fn checkpoint(manual: &ManualEngine) {
-    manual.request_checkpoint();
-    flush(manual);
-    manual.run_background();
 }
 
 fn keys() -> Vec<PartitionKey> {

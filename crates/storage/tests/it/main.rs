@@ -9,5 +9,6 @@ mod disk_full;
 mod loss;
 mod memory_disk;
 mod segments;
+mod support;
 mod threads;
 mod upkeep;

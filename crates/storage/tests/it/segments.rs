@@ -13,6 +13,7 @@ use pagemark_storage::memory::MemoryEngine;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey};
 
 use crate::memory_disk::{Cut, MemoryDisk};
+use crate::support::{Random, checkpoint, flush};
 
 const NO_BOUND: Offset = Offset(i64::MAX);
 
@@ -38,16 +39,6 @@ fn open(disk: &Arc<MemoryDisk>) -> ManualEngine {
 
 fn keys() -> Vec<PartitionKey> {
     (0..3).map(|p| partition(1, p)).collect()
-}
-
-fn flush(manual: &ManualEngine) {
-    while manual.step_flush() {}
-}
-
-fn checkpoint(manual: &ManualEngine) {
-    manual.request_checkpoint();
-    flush(manual);
-    manual.run_background();
 }
 
 fn append(manual: &ManualEngine, p: i32, base: i64, payload: usize) {
@@ -82,17 +73,6 @@ fn count(manual: &ManualEngine, p: i32) -> Result<usize, EngineError> {
 /// Whether no more than two checkpoints are kept.
 fn newest_is_whole(disk: &MemoryDisk) -> bool {
     disk.list("checkpoints").unwrap().len() <= 4
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
 }
 
 /// Reads and searches of every kind give what an engine without any files gives.
