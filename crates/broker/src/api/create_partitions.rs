@@ -11,7 +11,7 @@ use pagemark_wire::messages::create_partitions_request::CreatePartitionsTopic;
 use pagemark_wire::messages::create_partitions_response::CreatePartitionsTopicResult;
 use pagemark_wire::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
-use super::{Call, text};
+use super::{Call, outcome};
 use crate::executor::Outgoing;
 use crate::metadata::admin::{AdminError, MOST_PARTITIONS_OF_A_REQUEST};
 use crate::metadata::grow::Growth;
@@ -45,9 +45,9 @@ fn growth(topic: &CreatePartitionsTopic) -> Growth {
 }
 
 fn respond(topic: &CreatePartitionsTopic, result: Result<(), AdminError>) -> CreatePartitionsTopicResult {
-    let answer = CreatePartitionsTopicResult::default().with_name(topic.name.clone()).with_error_message(None);
-    match result {
-        Ok(()) => answer,
-        Err((code, why)) => answer.with_error_code(code.code()).with_error_message(Some(text(why))),
-    }
+    let (code, message) = outcome(result);
+    CreatePartitionsTopicResult::default()
+        .with_name(topic.name.clone())
+        .with_error_code(code)
+        .with_error_message(message)
 }

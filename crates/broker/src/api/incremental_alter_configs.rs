@@ -9,7 +9,7 @@ use pagemark_wire::messages::incremental_alter_configs_response::AlterConfigsRes
 use pagemark_wire::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
 use super::config_resource::{Asked, alter, check_names};
-use super::{Call, text};
+use super::{Call, outcome};
 use crate::executor::Outgoing;
 use crate::metadata::admin::AdminError;
 use crate::metadata::configs::{ConfigChange, ConfigStep};
@@ -23,14 +23,12 @@ pub fn handle(call: Call, _out: &mut Outgoing, request: IncrementalAlterConfigsR
         let asked = request.resources.iter().map(read).collect();
         let results = alter(&call.broker, asked, request.validate_only).await;
         let respond = |(resource, result): (&AlterConfigsResource, Result<(), AdminError>)| {
-            let answer = AlterConfigsResourceResponse::default()
+            let (code, message) = outcome(result);
+            AlterConfigsResourceResponse::default()
+                .with_error_code(code)
+                .with_error_message(message)
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(resource.resource_name.clone())
-                .with_error_message(None);
-            match result {
-                Ok(()) => answer,
-                Err((code, why)) => answer.with_error_code(code.code()).with_error_message(Some(text(why))),
-            }
         };
         let responses = request.resources.iter().zip(results).map(respond).collect();
         call.reply.send(&IncrementalAlterConfigsResponse::default().with_responses(responses));

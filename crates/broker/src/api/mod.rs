@@ -38,6 +38,7 @@ pub mod sync_group;
 use std::sync::Arc;
 
 use pagemark_core::coordinator::{Answer, Request};
+use pagemark_wire::ErrorCode;
 use pagemark_wire::api::Api;
 use pagemark_wire::fetch_answer::FetchAnswer;
 use pagemark_wire::frame::{EncodeError, Frame, RequestHeader, encode_response};
@@ -47,6 +48,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::aside;
 use crate::broker::{Broker, Client};
 use crate::executor::{GroupWork, Outgoing, Work};
+use crate::metadata::admin::AdminError;
 use crate::net::budget::Charge;
 use crate::net::outbox::{HELD_BYTES, ReplySlot};
 
@@ -183,6 +185,14 @@ impl Call {
 fn send_to_shard(broker: &Broker, out: &mut Outgoing, work: GroupWork) {
     let executor = broker.executors.owner_of(pagemark_storage::engine::ShardId(work.shard));
     out.push(executor, Work::Group(work));
+}
+
+/// How a change went, as an answer says it: 0 without a message, or why not.
+fn outcome(result: Result<(), AdminError>) -> (i16, Option<StrBytes>) {
+    match result {
+        Ok(()) => (ErrorCode::None.code(), None),
+        Err((code, why)) => (code.code(), Some(text(why))),
+    }
 }
 
 /// The bug that an answer of another kind than the question would be: logged, and the connection closed by the dropped duty.
