@@ -135,6 +135,13 @@ fn unknown(key: &str) -> Failure {
     Failure::usage(format!("-X {key}: no such property{hint}"))
 }
 
+/// Takes each property that is given into a builder: how it is read, its name, the builder's word for it.
+macro_rules! set_if_given {
+    ($properties:expr, $builder:ident: $($read:ident $key:literal => $setter:ident;)*) => {
+        $(if let Some(value) = $properties.$read($key)? { $builder = $builder.$setter(value); })*
+    };
+}
+
 impl Properties {
     fn get<T: FromStr>(&self, key: &str) -> Result<Option<T>, Failure> {
         let Some(value) = self.values.get(key) else { return Ok(None) };
@@ -206,12 +213,7 @@ impl Properties {
             builder = builder.group_instance_id(id);
         }
         builder = builder.isolation_level(self.isolation()?);
-        macro_rules! set {
-            ($($read:ident $key:literal => $setter:ident;)*) => {
-                $(if let Some(value) = self.$read($key)? { builder = builder.$setter(value); })*
-            };
-        }
-        set! {
+        set_if_given! { self, builder:
             duration "request.timeout.ms" => request_timeout;
             duration "default.api.timeout.ms" => api_timeout;
             duration "metadata.max.age.ms" => metadata_max_age;
@@ -246,12 +248,7 @@ impl Properties {
         if let Some(codec) = self.values.get("compression.type") {
             builder = builder.compression(codec_named(codec).map_err(Failure::usage)?);
         }
-        macro_rules! set {
-            ($($read:ident $key:literal => $setter:ident;)*) => {
-                $(if let Some(value) = self.$read($key)? { builder = builder.$setter(value); })*
-            };
-        }
-        set! {
+        set_if_given! { self, builder:
             duration "request.timeout.ms" => request_timeout;
             duration "delivery.timeout.ms" => delivery_timeout;
             duration "linger.ms" => linger;
