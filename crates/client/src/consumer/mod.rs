@@ -2,7 +2,8 @@
 //!
 //! Four tasks share a [`state`]: the handle's own, which asks for records; the group's; the fetcher's; the committer's.
 //! Nothing is lost by dropping a future of this API. Names and defaults of settings are Kafka's where nothing else is said.
-//! Deliberately not here: the group protocol of KIP-848, fetch sessions, subscribing by pattern.
+//! Deliberately not here: the group protocol of KIP-848, fetch sessions, subscribing by pattern, and finding out by leader
+//! epochs that a log was cut (KIP-320).
 
 mod assignor;
 mod commit_queue;
