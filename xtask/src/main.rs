@@ -5,12 +5,14 @@
 #![allow(clippy::disallowed_methods)]
 
 mod admin;
+mod bench;
 mod broker;
 mod compatibility;
 mod fuzz;
 mod golden;
 mod kcat;
 mod kills;
+mod maven;
 mod python;
 mod rng;
 mod scale;
@@ -40,6 +42,7 @@ enum Command {
     Story(story::Args),
     Kills(kills::Args),
     Scale(scale::Args),
+    Bench(bench::Args),
     SettingsDocs(settings_docs::Args),
     Golden(golden::Args),
     Fuzz(fuzz::Args),
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Story(args) => story::run(&args),
         Command::Kills(args) => kills::run(&args),
         Command::Scale(args) => scale::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::SettingsDocs(args) => settings_docs::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

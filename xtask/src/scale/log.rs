@@ -64,7 +64,7 @@ pub fn run(args: &Args, folder: &Path, rng: &mut Rng, report: &mut Report) -> Re
     report.fact("log: records", found.total);
     report.fact("log: records compared", found.records);
     let after = cost(broker.pid())?;
-    report.fact("log: RSS after the restart, MiB", after.rss_mib);
+    report.fact("log: RSS after the restart, MiB", after.rss_kib / 1024);
     report.fact("log: open files after the restart", after.open_files);
     broker.stop()
 }

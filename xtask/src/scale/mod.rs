@@ -11,7 +11,7 @@ mod flood;
 mod load;
 mod log;
 mod partitions;
-mod process;
+pub mod process;
 
 use std::path::PathBuf;
 use std::time::Instant;

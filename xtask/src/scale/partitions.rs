@@ -146,7 +146,7 @@ fn tell_acks(report: &mut Report, when: &str, latencies: &Latencies) {
 
 fn tell_cost(args: &Args, report: &mut Report, when: &str, pid: i32) -> Result<()> {
     let cost = cost(pid)?;
-    report.fact(&format!("partitions: RSS {when}, MiB"), cost.rss_mib);
+    report.fact(&format!("partitions: RSS {when}, MiB"), cost.rss_kib / 1024);
     report.fact(&format!("partitions: most RSS {when}, MiB"), cost.most_rss_mib);
     report.fact(&format!("partitions: open files {when}"), cost.open_files);
     if !args.no_goals {

@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 pub struct Cost {
     /// Files, sockets and the like that are open.
     pub open_files: u64,
-    /// Memory that is in RAM, MiB.
-    pub rss_mib: u64,
+    /// Memory that is in RAM, KiB.
+    pub rss_kib: u64,
     /// The most it ever was, MiB.
     pub most_rss_mib: u64,
 }
@@ -23,15 +23,15 @@ pub fn cost(pid: i32) -> Result<Cost> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     Ok(Cost {
         open_files,
-        rss_mib: mib(&status, "VmRSS:").context("the kernel tells no VmRSS")?,
-        most_rss_mib: mib(&status, "VmHWM:").context("the kernel tells no VmHWM")?,
+        rss_kib: kib(&status, "VmRSS:").context("the kernel tells no VmRSS")?,
+        most_rss_mib: kib(&status, "VmHWM:").context("the kernel tells no VmHWM")? / 1024,
     })
 }
 
-/// The number of a line such as `VmRSS:    81234 kB`, in MiB.
-fn mib(status: &str, name: &str) -> Option<u64> {
+/// The number of a line such as `VmRSS:    81234 kB`.
+fn kib(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// The number of the newest checkpoint in a data directory; 0 if there is none.
@@ -58,10 +58,10 @@ mod tests {
 
     #[test]
     fn figures_are_found_where_the_kernel_writes_them() {
-        assert_eq!(mib("Name:\tx\nVmHWM:\t    4096 kB\nVmRSS:\t    2047 kB\n", "VmRSS:"), Some(1));
-        assert_eq!(mib("Name:\tx\n", "VmRSS:"), None);
+        assert_eq!(kib("Name:\tx\nVmHWM:\t    4096 kB\nVmRSS:\t    2047 kB\n", "VmRSS:"), Some(2047));
+        assert_eq!(kib("Name:\tx\n", "VmRSS:"), None);
         let me = cost(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert!(me.open_files > 2 && me.most_rss_mib >= me.rss_mib, "{me:?}");
+        assert!(me.open_files > 2 && me.most_rss_mib >= me.rss_kib / 1024, "{me:?}");
     }
 
     #[test]

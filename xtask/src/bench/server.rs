@@ -1,0 +1,146 @@
+//! A broker as a child of ours: started on a folder, stopped by its pid, started again.
+//!
+//! It is started without any script between, so that what is measured from its beginning begins there. Deliberately not
+//! here: load.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::kafka::Kafka;
+use crate::broker::{program, terminate};
+use crate::wait;
+
+/// How long a broker may take to stop before it is killed.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Peer {
+    /// This repository's release build.
+    Pagemark,
+    /// Apache Kafka as it comes: it answers before anything is on stable storage.
+    Kafka,
+    /// The same with a flush for each message, so that what it answers for is as durable.
+    KafkaFlushing,
+}
+
+impl Peer {
+    /// As it is written in tables.
+    pub fn title(self) -> &'static str {
+        match self {
+            Peer::Pagemark => "Pagemark",
+            Peer::Kafka => "Kafka",
+            Peer::KafkaFlushing => "Kafka, flushing",
+        }
+    }
+
+    fn settings(self) -> &'static [&'static str] {
+        if self == Peer::KafkaFlushing { &["log.flush.interval.messages=1"] } else { &[] }
+    }
+}
+
+/// All that is needed to start any of them.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    pagemark: PathBuf,
+    kafka: Kafka,
+}
+
+impl Programs {
+    /// Builds ours and fetches the other.
+    pub fn ready() -> Result<Programs> {
+        Ok(Programs { pagemark: program()?, kafka: Kafka::install()? })
+    }
+
+    /// The command that serves `folder`, which is made ready first, with three ports from `port` on.
+    fn command(&self, peer: Peer, port: u16, folder: &Path) -> Result<Command> {
+        if peer != Peer::Pagemark {
+            return self.kafka.prepare(port, folder, peer.settings());
+        }
+        let mut command = Command::new(&self.pagemark);
+        command.arg("serve");
+        let http = format!("pagemark.http.listener=127.0.0.1:{}", port + 2);
+        let data = format!("log.dirs={}", folder.join("data").display());
+        for setting in [format!("listeners=PLAINTEXT://127.0.0.1:{port}"), http, data] {
+            command.arg("--set").arg(setting);
+        }
+        Ok(command)
+    }
+}
+
+/// A running broker. Ends with this value.
+#[derive(Debug)]
+pub struct Server {
+    command: Command,
+    child: Child,
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+    /// When it was last started.
+    pub begun: Instant,
+    /// The same, nanoseconds since 1970.
+    pub begun_ns: u64,
+}
+
+impl Server {
+    /// Starts one on a folder, which is made; does not wait for it.
+    pub fn start(programs: &Programs, peer: Peer, port: u16, folder: &Path) -> Result<Server> {
+        std::fs::create_dir_all(folder)?;
+        let mut command = programs.command(peer, port, folder)?;
+        let log = File::options().create(true).append(true).open(folder.join("broker.log"))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let (begun, begun_ns) = (Instant::now(), now_ns());
+        let child = command.spawn().with_context(|| format!("{} cannot be started", peer.title()))?;
+        Ok(Server { command, child, port, begun, begun_ns })
+    }
+
+    /// Stops it cleanly and starts it again; does not wait for it.
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        (self.begun, self.begun_ns) = (Instant::now(), now_ns());
+        self.child = self.command.spawn()?;
+        Ok(())
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it is still there.
+    pub fn ensure_runs(&mut self) -> Result<()> {
+        let ended = self.child.try_wait()?;
+        ensure!(ended.is_none(), "the broker has ended: {ended:?}; its output is in broker.log");
+        Ok(())
+    }
+
+    /// Stops it cleanly, and by force if it takes too long.
+    pub fn stop(&mut self) -> Result<()> {
+        terminate(self.child.id());
+        let ended = wait::until(STOP_PATIENCE, || self.child.try_wait().transpose());
+        if ended.is_none() {
+            self.child.kill()?;
+            self.child.wait()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Does nothing to a process that has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn now_ns() -> u64 {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    since_1970.as_nanos() as u64
+}
