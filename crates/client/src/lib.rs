@@ -41,6 +41,8 @@ mod cluster;
 mod code;
 mod consumer;
 mod error;
+#[cfg(test)]
+mod fake;
 mod host;
 mod net;
 mod offsets;

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::code::Code;
 use crate::error::{Error, refuse};
-use crate::net::{Backoff, CallError, Dial};
+use crate::net::{Backoff, CallError, Connection, Dial};
 use pagemark_wire::messages::{Request, text, topic_name};
 
 pub(crate) use metadata::Metadata;
@@ -146,14 +146,14 @@ impl Cluster {
         self.pool.get(to, lane).await?.call(make, timeout).await
     }
 
-    /// One request that has no answer.
-    pub(crate) async fn tell<Q: Request>(
-        &self,
-        to: To,
-        lane: Lane,
-        make: impl FnOnce(i16) -> Q,
-    ) -> Result<(), CallError> {
-        self.pool.get(to, lane).await?.tell(make)
+    /// An open connection, waited for.
+    pub(crate) async fn connect(&self, to: To, lane: Lane) -> Result<Arc<Connection>, CallError> {
+        self.pool.get(to, lane).await
+    }
+
+    /// The open connection to a broker, if there is one at the moment.
+    pub(crate) fn connection(&self, node: i32, lane: Lane) -> Option<Arc<Connection>> {
+        self.pool.peek(node, lane)
     }
 
     /// What is known, and how often it was taken in.

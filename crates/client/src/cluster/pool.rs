@@ -88,6 +88,14 @@ impl Pool {
         }
     }
 
+    /// The open connection to a broker, if there is one at the moment.
+    pub(crate) fn peek(&self, node: i32, lane: Lane) -> Option<Arc<Connection>> {
+        let state = self.lock();
+        let address = state.addresses.get(&node)?.clone();
+        let slot = state.slots.get(&(address, lane))?.state.try_lock().ok()?; // held: it is being made
+        slot.connection.clone().filter(|connection| connection.is_open())
+    }
+
     /// Known brokers first, then those to begin with; the first that answers.
     async fn any(&self, lane: Lane) -> Result<Arc<Connection>, CallError> {
         let mut candidates: Vec<_> = self.lock().addresses.values().cloned().collect();

@@ -2,7 +2,8 @@
 //!
 //! A reader task and a writer task share a queue of who waits for what. A caller that is dropped while it waits leaves its
 //! place in the queue, and its answer is thrown away; nothing else notices. A connection that breaks, or whose broker does
-//! not answer in time, is closed for good, and everybody who waits on it is told.
+//! not answer or read in time, is closed for good: everybody who waits on it is told, and what still waits to be written
+//! never leaves, since those who asked for it may ask again elsewhere.
 //! Deliberately not here: connecting again, and telling which broker to ask.
 
 use std::collections::VecDeque;
@@ -18,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::code::Code;
 use crate::error::Error;
@@ -85,7 +86,6 @@ pub(crate) struct Connection {
     next: AtomicI32,
     link: Arc<Link>,
     versions: Vec<(i16, i16, i16)>,
-    tasks: [AbortHandle; 2],
 }
 
 /// What the callers, the reader and the writer share.
@@ -97,11 +97,21 @@ struct Link {
 #[derive(Debug)]
 struct LinkState {
     /// Frames on their way to the writer; `None` once the connection is closed.
-    outgoing: Option<mpsc::UnboundedSender<Bytes>>,
+    outgoing: Option<mpsc::UnboundedSender<Outgoing>>,
     /// Who waits, in the order of the requests.
     waiting: VecDeque<Waiting>,
+    /// Reader and writer, to be ended.
+    tasks: Vec<AbortHandle>,
     /// Why the connection was closed.
     why: String,
+}
+
+/// A frame on its way to the writer. There are no more of them than callers who wait, for an answer or for `written`.
+#[derive(Debug)]
+struct Outgoing {
+    frame: Bytes,
+    /// Who wants to know when the socket has it.
+    written: Option<oneshot::Sender<()>>,
 }
 
 #[derive(Debug)]
@@ -122,13 +132,12 @@ impl Connection {
         stream.set_nodelay(true).map_err(|error| broken(error.to_string()))?;
         let (from, to) = stream.into_split();
         let (outgoing, frames) = mpsc::unbounded_channel();
-        let state = LinkState { outgoing: Some(outgoing), waiting: VecDeque::new(), why: String::new() };
+        let state =
+            LinkState { outgoing: Some(outgoing), waiting: VecDeque::new(), tasks: Vec::new(), why: String::new() };
         let link = Arc::new(Link { state: Mutex::new(state) });
-        let reader = tokio::spawn(read(from, Arc::clone(&link))).abort_handle();
-        let writer = tokio::spawn(write(to, frames, Arc::clone(&link))).abort_handle();
+        link.run([tokio::spawn(read(from, Arc::clone(&link))), tokio::spawn(write(to, frames, Arc::clone(&link)))]);
         let client_id = dial.client_id.clone();
-        let mut connection =
-            Connection { client_id, next: AtomicI32::new(0), link, versions: Vec::new(), tasks: [reader, writer] };
+        let mut connection = Connection { client_id, next: AtomicI32::new(0), link, versions: Vec::new() };
         connection.negotiate(dial.request_timeout).await?;
         Ok(connection)
     }
@@ -163,11 +172,28 @@ impl Connection {
         })
     }
 
-    /// Sends a request that has no answer: a Produce with acks=0 (P-6).
-    pub(crate) fn tell<Q: Request>(&self, make: impl FnOnce(i16) -> Q) -> Result<(), CallError> {
+    /// Sends a request that has no answer, a Produce with acks=0 (P-6), and waits until the socket has taken it: nobody can
+    /// queue more than it waits for.
+    ///
+    /// A broker that does not read within `timeout` loses the connection.
+    pub(crate) async fn tell<Q: Request>(
+        &self,
+        make: impl FnOnce(i16) -> Q,
+        timeout: Duration,
+    ) -> Result<(), CallError> {
         let version = self.version(Q::API)?;
         let (_, frame) = self.encode(Q::API, version, &make(version))?;
-        self.link.lock().send(frame)
+        let (written, is_written) = oneshot::channel();
+        self.link.lock().send(Outgoing { frame, written: Some(written) })?;
+        match tokio::time::timeout(timeout, is_written).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(CallError::Broken { why: self.link.lock().why.clone(), sent: true }),
+            Err(_) => {
+                let why = format!("{:?} was not read within {} ms", Q::API, timeout.as_millis());
+                self.link.close(&why);
+                Err(CallError::Broken { why, sent: true })
+            }
+        }
     }
 
     async fn negotiate(&mut self, timeout: Duration) -> Result<(), CallError> {
@@ -210,7 +236,7 @@ impl Connection {
         let (answer, answered) = oneshot::channel();
         {
             let mut link = self.link.lock();
-            link.send(frame)?;
+            link.send(Outgoing { frame, written: None })?;
             link.waiting.push_back(Waiting { correlation_id, api, version, answer });
         }
         match tokio::time::timeout(timeout, answered).await {
@@ -239,7 +265,6 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
         self.link.close("the connection was given up");
     }
 }
@@ -249,6 +274,15 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps the tasks, to end them when the connection is closed; it may be already.
+    fn run(&self, tasks: [JoinHandle<()>; 2]) {
+        let mut state = self.lock();
+        state.tasks = tasks.iter().map(JoinHandle::abort_handle).collect();
+        if state.outgoing.is_none() {
+            state.tasks.drain(..).for_each(|task| task.abort());
+        }
+    }
+
     /// Sends nothing more and tells everybody who waits.
     fn close(&self, why: &str) {
         let waiting = {
@@ -256,6 +290,7 @@ impl Link {
             if state.outgoing.take().is_some() {
                 state.why = why.to_owned();
             }
+            state.tasks.drain(..).for_each(|task| task.abort());
             std::mem::take(&mut state.waiting)
         };
         for waiting in waiting {
@@ -265,16 +300,19 @@ impl Link {
 }
 
 impl LinkState {
-    fn send(&mut self, frame: Bytes) -> Result<(), CallError> {
+    fn send(&mut self, frame: Outgoing) -> Result<(), CallError> {
         let sent = self.outgoing.as_ref().is_some_and(|outgoing| outgoing.send(frame).is_ok());
         if sent { Ok(()) } else { Err(CallError::Broken { why: self.why.clone(), sent: false }) }
     }
 }
 
-async fn write(mut to: OwnedWriteHalf, mut frames: mpsc::UnboundedReceiver<Bytes>, link: Arc<Link>) {
-    while let Some(frame) = frames.recv().await {
+async fn write(mut to: OwnedWriteHalf, mut frames: mpsc::UnboundedReceiver<Outgoing>, link: Arc<Link>) {
+    while let Some(Outgoing { frame, written }) = frames.recv().await {
         if let Err(error) = to.write_all(&frame).await {
             return link.close(&error.to_string());
+        }
+        if let Some(written) = written {
+            written.send(()).ok(); // a caller that is gone does not want to know
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Records on their way into batches, and batches on their way out: a value that never waits.
 //!
 //! Each partition has a batch that is being filled, batches that wait, and at most one under way. That one is what keeps
-//! records in order, whatever is repeated. Time comes in as an argument. Deliberately not here: sockets, and judging
-//! answers.
+//! records in order, whatever is repeated. No batch, wherever it is, stays without an outcome for longer than
+//! `delivery.timeout.ms`. Time comes in as an argument. Deliberately not here: sockets, and judging answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub(super) struct Parts<'a> {
 }
 
 /// A batch of one partition. Dropped without an outcome, it tells its records that the producer is gone.
+///
+/// It knows whether a broker may have it, and never says "not written" if so.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) builder: BatchBuilder,
@@ -51,24 +53,34 @@ pub(super) struct Batch {
     pub(super) created: Instant,
     /// Under which sequence number it went out, and as whom.
     pub(super) sequenced: Option<(Identity, i32)>,
-    /// Whether a broker may have it.
+    /// Whether an attempt ended in such a way that a broker may have it.
     pub(super) may_be_written: bool,
+    /// Whether an attempt has begun of which nothing is known yet.
+    pub(super) is_in_flight: bool,
     pub(super) attempts: u32,
     reserved: usize,
     memory: Arc<Semaphore>,
 }
 
 impl Batch {
-    pub(super) fn settle(self, result: Result<Acknowledged, ProduceError>) {
-        self.outcome.settle(result);
+    pub(super) fn acknowledge(self, acknowledged: Acknowledged) {
+        self.outcome.settle(Ok(acknowledged));
+    }
+
+    /// Fails for good. The error becomes [`ProduceError::Unknown`] if a broker may have the batch.
+    pub(super) fn fail(self, error: ProduceError) {
+        self.tell(error);
+    }
+
+    fn tell(&self, error: ProduceError) {
+        let is_in_doubt = self.may_be_written || self.is_in_flight;
+        self.outcome.settle(Err(if is_in_doubt { error.in_doubt() } else { error }));
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        let why = "the producer was closed".to_owned();
-        let error = if self.may_be_written { ProduceError::Unknown(why) } else { ProduceError::NotWritten(why) };
-        self.outcome.settle(Err(error)); // does nothing if it was settled
+        self.tell(ProduceError::NotWritten("the producer was closed".to_owned())); // does nothing if it was settled
         self.memory.add_permits(self.reserved);
     }
 }
@@ -78,11 +90,19 @@ impl Drop for Batch {
 pub(super) struct Queue {
     open: Option<Batch>,
     ready: VecDeque<Batch>,
-    under_way: Option<Arc<Outcome>>,
+    under_way: Option<UnderWay>,
     not_before: Option<Instant>,
     identity: Option<Identity>,
     next_sequence: i32,
     flush: bool,
+}
+
+/// What stays here of a batch that is under way.
+#[derive(Debug)]
+struct UnderWay {
+    outcome: Arc<Outcome>,
+    /// When its outcome is due; `None` once it was told that nobody knows.
+    expires: Option<Instant>,
 }
 
 /// All partitions' batches.
@@ -95,14 +115,22 @@ pub(super) struct Accumulator {
     sticky: BTreeMap<Arc<str>, i32>,
 }
 
-/// What is to be done now.
+/// What is to be sent now.
 #[derive(Debug, Default)]
 pub(super) struct Drained {
     /// Batches to send, one a partition.
     pub(super) due: Vec<(TopicPartition, Batch)>,
-    /// When to look again, if nothing else happens.
+    /// When the next one is due, if nothing else happens.
     pub(super) next: Option<Instant>,
-    /// Whether a partition lost its identity because a numbered batch timed out: nobody may use that identity again.
+}
+
+/// What has become too old.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Expired {
+    /// When the next batch will be too old; `None` if there is no batch.
+    pub(super) next: Option<Instant>,
+    /// Whether a partition lost its identity, because a numbered batch that may be written timed out: nobody may use that
+    /// identity again.
     pub(super) lost_identity: bool,
 }
 
@@ -140,6 +168,7 @@ impl Accumulator {
             created: now,
             sequenced: None,
             may_be_written: false,
+            is_in_flight: false,
             attempts: 0,
             reserved: 0,
             memory: Arc::clone(&self.memory),
@@ -153,12 +182,26 @@ impl Accumulator {
         (Delivery::new(Arc::clone(&batch.outcome), index), wake)
     }
 
-    /// Takes what is due. Batches that are too old fail here.
+    /// Fails what is too old, `trouble` being what kept it. Comes before [`Accumulator::drain`].
+    pub(super) fn expire(&mut self, now: Instant, trouble: &str) -> Expired {
+        let mut expired = Expired::default();
+        for (partition, queue) in &mut self.queues {
+            let had_open = queue.open.is_some();
+            expired.lost_identity |= queue.expire(now, self.limits.delivery_timeout, trouble);
+            if had_open && queue.open.is_none() {
+                self.sticky.remove(&partition.topic);
+            }
+            let next = queue.expires(self.limits.delivery_timeout);
+            expired.next = expired.next.into_iter().chain(next).min();
+        }
+        expired
+    }
+
+    /// Takes what is due.
     pub(super) fn drain(&mut self, now: Instant) -> Drained {
         let mut drained = Drained::default();
         let mut earliest = |at: Instant| drained.next = Some(drained.next.map_or(at, |next: Instant| next.min(at)));
         for (partition, queue) in &mut self.queues {
-            drained.lost_identity |= queue.expire(now, self.limits.delivery_timeout);
             if queue.under_way.is_some() {
                 continue;
             }
@@ -174,7 +217,8 @@ impl Accumulator {
                 self.sticky.remove(&partition.topic);
             }
             if let Some(batch) = queue.ready.pop_front() {
-                queue.under_way = Some(Arc::clone(&batch.outcome));
+                let expires = Some(batch.created + self.limits.delivery_timeout);
+                queue.under_way = Some(UnderWay { outcome: Arc::clone(&batch.outcome), expires });
                 drained.due.push((partition.clone(), batch));
             } else if let Some(open) = &queue.open {
                 earliest(open.created + self.limits.linger);
@@ -211,12 +255,10 @@ impl Accumulator {
         }
     }
 
-    /// A batch that was refused for good did not use its sequence numbers up.
+    /// A batch that was refused for good, and that no broker can have, did not use its sequence numbers up.
     pub(super) fn take_back_numbers(&mut self, partition: &TopicPartition, batch: &Batch) {
-        if let (Some(queue), Some((identity, sequence))) = (self.queues.get_mut(partition), batch.sequenced)
-            && queue.identity == Some(identity)
-        {
-            queue.next_sequence = sequence;
+        if let Some(queue) = self.queues.get_mut(partition) {
+            queue.take_back_numbers(batch);
         }
     }
 
@@ -241,36 +283,75 @@ impl Accumulator {
     pub(super) fn flush(&mut self) -> Vec<Arc<Outcome>> {
         let mut outcomes = Vec::new();
         for queue in self.queues.values_mut() {
-            outcomes.extend(queue.under_way.iter().cloned());
+            outcomes.extend(queue.under_way.iter().map(|under_way| Arc::clone(&under_way.outcome)));
             outcomes.extend(queue.ready.iter().chain(&queue.open).map(|batch| Arc::clone(&batch.outcome)));
             queue.flush = queue.open.is_some();
         }
         outcomes
     }
 
+    /// Whether a batch that may be written waits to be repeated.
+    #[cfg(test)]
+    pub(super) fn holds_doubtful(&self) -> bool {
+        self.queues.values().flat_map(|queue| &queue.ready).any(|batch| batch.may_be_written)
+    }
+
     /// Fails everything that waits.
     pub(super) fn fail_all(&mut self, error: &ProduceError) {
         for queue in self.queues.values_mut() {
-            queue.ready.drain(..).chain(queue.open.take()).for_each(|batch| batch.settle(Err(error.clone())));
+            queue.ready.drain(..).chain(queue.open.take()).for_each(|batch| batch.fail(error.clone()));
         }
     }
 }
 
 impl Queue {
-    /// Fails what is too old; whether one of those had numbers, which now lack in the broker's count or do not.
-    fn expire(&mut self, now: Instant, timeout: Duration) -> bool {
+    /// Fails what is too old; whether one of those may be written and had numbers, which nobody else may have now.
+    fn expire(&mut self, now: Instant, timeout: Duration, trouble: &str) -> bool {
+        let why = || match trouble {
+            "" => "delivery.timeout.ms passed".to_owned(),
+            trouble => format!("delivery.timeout.ms passed; {trouble}"),
+        };
+        if let Some(under_way) = &mut self.under_way
+            && under_way.expires.is_some_and(|at| at <= now)
+        {
+            under_way.expires = None; // the answer that may still come tells what to do with its numbers
+            under_way.outcome.settle(Err(ProduceError::Unknown(why())));
+        }
         let mut lost = false;
-        while self.ready.front().is_some_and(|batch| batch.created + timeout <= now) {
-            let Some(batch) = self.ready.pop_front() else { break };
-            let why = "delivery.timeout.ms passed".to_owned();
-            if batch.sequenced.is_some() {
+        while let Some(batch) = self.take_first_if(|batch| batch.created + timeout <= now) {
+            if batch.may_be_written && batch.sequenced.is_some() {
                 self.identity = None;
                 lost = true;
+            } else {
+                self.take_back_numbers(&batch);
             }
-            let error = if batch.may_be_written { ProduceError::Unknown(why) } else { ProduceError::NotWritten(why) };
-            batch.settle(Err(error));
+            batch.fail(ProduceError::NotWritten(why()));
         }
         lost
+    }
+
+    /// The oldest batch that is not under way, if it is so.
+    fn take_first_if(&mut self, is_so: impl Fn(&Batch) -> bool) -> Option<Batch> {
+        match self.ready.front() {
+            Some(first) if is_so(first) => self.ready.pop_front(),
+            Some(_) => None,
+            None => self.open.take_if(|open| is_so(open)),
+        }
+    }
+
+    /// When the oldest batch will be too old.
+    fn expires(&self, timeout: Duration) -> Option<Instant> {
+        let waiting = self.ready.front().or(self.open.as_ref()).map(|batch| batch.created + timeout);
+        let under_way = self.under_way.as_ref().and_then(|under_way| under_way.expires);
+        under_way.into_iter().chain(waiting).min()
+    }
+
+    fn take_back_numbers(&mut self, batch: &Batch) {
+        if let Some((identity, sequence)) = batch.sequenced
+            && self.identity == Some(identity)
+        {
+            self.next_sequence = sequence;
+        }
     }
 }
 

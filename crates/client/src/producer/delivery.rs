@@ -52,6 +52,17 @@ pub enum ProduceError {
     Fatal(Error),
 }
 
+impl ProduceError {
+    /// The same of a record that a broker may have all the same.
+    pub(super) fn in_doubt(self) -> ProduceError {
+        ProduceError::Unknown(match self {
+            ProduceError::NotWritten(why) | ProduceError::Unknown(why) => why,
+            ProduceError::Refused { .. } => format!("{self} after an attempt without a clear answer"),
+            ProduceError::TooLarge { .. } | ProduceError::Fatal(_) => self.to_string(),
+        })
+    }
+}
+
 /// A batch's acknowledgement.
 #[derive(Debug, Clone)]
 pub(super) struct Acknowledged {

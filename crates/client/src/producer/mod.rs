@@ -6,6 +6,7 @@
 mod accumulator;
 mod delivery;
 mod partitioner;
+mod request;
 mod sender;
 
 use std::sync::Arc;

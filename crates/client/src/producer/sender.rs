@@ -1,16 +1,14 @@
 //! The task that sends batches, and judges what the brokers say.
 //!
 //! It looks for work when a record, an answer or a moment comes. Several requests may be under way to a broker, but only one
-//! batch of a partition. Deliberately not here: filling batches.
+//! batch of a partition. A batch leaves only when there is a connection to its leader, and an idempotent producer's only with
+//! a number. Deliberately not here: filling batches, and what a request looks like.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use bytes::Bytes;
-use pagemark_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use pagemark_wire::messages::{InitProducerIdRequest, ProduceRequest, ProduceResponse, ProducerId as WireProducerId};
+use pagemark_wire::messages::{InitProducerIdRequest, ProducerId as WireProducerId};
 use pagemark_wire::records::Compression;
 use pagemark_wire::types::{ProducerEpoch, ProducerId};
 use tokio::sync::Notify;
@@ -19,14 +17,14 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Acks;
-use super::accumulator::{Accumulator, Batch, Drained, Identity};
+use super::accumulator::{Accumulator, Batch, Drained, Expired, Identity};
 use super::delivery::{Acknowledged, ProduceError};
+use super::request::{Answered, PartitionAnswer, ask};
 use crate::cluster::{Cluster, Lane, Metadata, To};
 use crate::code::Code;
 use crate::error::{Error, refuse};
-use crate::net::CallError;
-use crate::partition::{TopicPartition, by_topic};
-use pagemark_wire::messages::topic_name;
+use crate::net::{CallError, Connection};
+use crate::partition::TopicPartition;
 
 /// Requests that may be under way to one broker.
 const MAX_IN_FLIGHT: usize = 5;
@@ -70,26 +68,23 @@ pub(super) struct Sender {
     refresh_at: Instant,
     /// Requests under way, by broker.
     under_way: BTreeMap<i32, usize>,
+    /// Brokers to which a connection is being made.
+    connecting: BTreeSet<i32>,
+    /// What went wrong last, for those who wait in vain.
+    trouble: String,
     tasks: JoinSet<Event>,
 }
 
 /// What a request under way came to.
 enum Event {
     Identity(Result<Identity, Error>),
+    Connected { node: i32, result: Result<(), CallError> },
     Produced { node: i32, batches: Vec<(TopicPartition, Batch)>, answer: Result<Answered, CallError> },
     Refreshed,
 }
 
-/// The partitions' own answers; `None` if none was asked for.
-type Answered = Option<BTreeMap<TopicPartition, PartitionAnswer>>;
-
-#[derive(Debug, Clone)]
-struct PartitionAnswer {
-    code: Code,
-    message: String,
-    base_offset: i64,
-    log_append_time_ms: i64,
-}
+/// Base offset and time of a batch, as far as the broker said.
+type Place = (Option<i64>, Option<i64>);
 
 impl Sender {
     pub(super) fn new(cluster: Arc<Cluster>, shared: Arc<Shared>, settings: SenderSettings) -> Sender {
@@ -102,6 +97,8 @@ impl Sender {
             asking_identity: false,
             refresh_at,
             under_way: BTreeMap::new(),
+            connecting: BTreeSet::new(),
+            trouble: String::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -123,6 +120,7 @@ impl Sender {
             match event {
                 None | Some(Event::Refreshed) => {}
                 Some(Event::Identity(found)) => self.take_identity(found),
+                Some(Event::Connected { node, result }) => self.take_connection(node, result),
                 Some(Event::Produced { node, batches, answer }) => self.judge(node, batches, answer),
             }
         }
@@ -130,19 +128,32 @@ impl Sender {
 
     /// Starts a request to each broker that has something due; when to look again.
     fn send_what_is_due(&mut self) -> Option<Instant> {
-        if self.settings.idempotent && self.identity.is_none() && self.shared.fatal().is_none() {
-            self.ask_identity();
-            return None; // its answer is the next event
-        }
         let now = Instant::now();
+        if let Some(error) = self.shared.fatal() {
+            self.shared.accumulator().fail_all(&ProduceError::Fatal(error));
+        }
+        let Expired { next: expiry, lost_identity } = self.shared.accumulator().expire(now, &self.trouble);
+        if lost_identity {
+            self.identity = None;
+        }
         if self.refresh_at <= now {
             self.refresh();
         }
-        let Drained { due, next, lost_identity } = self.shared.accumulator().drain(now);
-        if lost_identity {
-            self.identity = None;
-            self.shared.wake.notify_one();
+        let later = expiry.map_or(self.refresh_at, |at| at.min(self.refresh_at));
+        if expiry.is_none() {
+            return Some(later); // nothing is here
         }
+        if self.settings.idempotent && self.identity.is_none() {
+            self.ask_identity();
+            return Some(later);
+        }
+        let Drained { due, next } = self.shared.accumulator().drain(now);
+        self.send(due, now);
+        Some(next.map_or(later, |next| next.min(later)))
+    }
+
+    /// Sends batches to their leaders. What cannot leave goes back.
+    fn send(&mut self, due: Vec<(TopicPartition, Batch)>, now: Instant) {
         let (metadata, _) = self.cluster.metadata();
         let mut by_leader: BTreeMap<i32, Vec<(TopicPartition, Batch)>> = BTreeMap::new();
         let mut has_lost = false;
@@ -151,39 +162,73 @@ impl Sender {
                 Some((leader, _)) => by_leader.entry(leader).or_default().push((partition, batch)),
                 None => {
                     has_lost = true;
+                    self.trouble = format!("{partition} has no leader");
                     self.retry(&partition, batch);
                 }
             }
         }
         for (leader, batches) in by_leader {
-            if self.under_way.get(&leader).is_some_and(|count| *count >= MAX_IN_FLIGHT) {
-                let mut accumulator = self.shared.accumulator();
-                batches.into_iter().for_each(|(p, batch)| accumulator.put_back(&p, batch, now));
-            } else {
-                self.produce(leader, batches, &metadata);
+            let is_busy = self.under_way.get(&leader).is_some_and(|count| *count >= MAX_IN_FLIGHT);
+            let connection = if is_busy { None } else { self.connection(leader) };
+            match connection {
+                Some(connection) => self.produce(leader, connection, batches, &metadata),
+                None => {
+                    let mut accumulator = self.shared.accumulator();
+                    batches.into_iter().for_each(|(p, batch)| accumulator.put_back(&p, batch, now));
+                }
             }
         }
         if has_lost {
             self.refresh();
         }
-        Some(next.map_or(self.refresh_at, |next| next.min(self.refresh_at)))
     }
 
-    fn produce(&mut self, node: i32, mut batches: Vec<(TopicPartition, Batch)>, metadata: &Metadata) {
+    /// A connection to a broker. If there is none, one is made, and its coming is an event.
+    fn connection(&mut self, node: i32) -> Option<Arc<Connection>> {
+        let open = self.cluster.connection(node, Lane::Produce);
+        if open.is_none() && self.connecting.insert(node) {
+            let cluster = Arc::clone(&self.cluster);
+            self.tasks.spawn(async move {
+                let result = cluster.connect(To::Node(node), Lane::Produce).await;
+                if result.is_err() {
+                    tokio::time::sleep(cluster.settings().retry_backoff).await;
+                }
+                Event::Connected { node, result: result.map(drop) }
+            });
+        }
+        open
+    }
+
+    fn take_connection(&mut self, node: i32, result: Result<(), CallError>) {
+        self.connecting.remove(&node);
+        if let Err(error) = result {
+            self.trouble = error.to_string();
+            self.refresh(); // it may have moved
+        }
+    }
+
+    fn produce(
+        &mut self,
+        node: i32,
+        connection: Arc<Connection>,
+        mut batches: Vec<(TopicPartition, Batch)>,
+        metadata: &Metadata,
+    ) {
         let mut data = Vec::with_capacity(batches.len());
         for (partition, batch) in &mut batches {
-            if let (true, Some(identity)) = (self.settings.idempotent, self.identity) {
+            if let Some(identity) = self.identity {
                 self.shared.accumulator().number(partition, batch, identity);
             }
             batch.attempts += 1;
+            batch.is_in_flight = true;
             data.push((partition.clone(), batch.builder.compressed(self.settings.compression)));
         }
         let ids = data.iter().filter_map(|(p, _)| Some((p.topic.to_string(), metadata.topics.get(&*p.topic)?.id)));
         let ids: BTreeMap<String, Uuid> = ids.collect();
         *self.under_way.entry(node).or_default() += 1;
-        let (cluster, acks) = (Arc::clone(&self.cluster), self.settings.acks);
+        let (acks, timeout) = (self.settings.acks, self.cluster.settings().request_timeout);
         self.tasks.spawn(async move {
-            let answer = ask(&cluster, node, acks, data, &ids).await;
+            let answer = ask(&connection, acks, timeout, data, &ids).await;
             Event::Produced { node, batches, answer }
         });
     }
@@ -197,12 +242,17 @@ impl Sender {
             Ok(None) => false,
             Err(_) => true,
         };
+        if let Err(error) = &answer {
+            self.trouble = error.to_string();
+        }
         for (partition, mut batch) in batches {
+            batch.is_in_flight = false;
             match &answer {
-                Ok(None) => self.settle(&partition, batch, Ok((None, None))),
+                Ok(None) => self.settle(&partition, batch, (None, None)),
                 Ok(Some(answers)) => match answers.get(&partition) {
                     Some(answer) => self.judge_one(&partition, batch, answer),
                     None => {
+                        self.trouble = format!("broker {node} said nothing about {partition}");
                         batch.may_be_written = true;
                         self.retry(&partition, batch);
                     }
@@ -221,25 +271,22 @@ impl Sender {
         }
     }
 
-    fn judge_one(&mut self, partition: &TopicPartition, batch: Batch, answer: &PartitionAnswer) {
+    fn judge_one(&mut self, partition: &TopicPartition, mut batch: Batch, answer: &PartitionAnswer) {
         let known = |value: i64| (value >= 0).then_some(value);
         match answer.code {
-            Code::NONE => {
-                let place = (known(answer.base_offset), known(answer.log_append_time_ms));
-                self.settle(partition, batch, Ok(place));
-            }
-            Code::DUPLICATE_SEQUENCE_NUMBER => self.settle(partition, batch, Ok((None, None))),
+            Code::NONE => self.settle(partition, batch, (known(answer.base_offset), known(answer.log_append_time_ms))),
+            Code::DUPLICATE_SEQUENCE_NUMBER => self.settle(partition, batch, (None, None)),
             Code::OUT_OF_ORDER_SEQUENCE_NUMBER | Code::UNKNOWN_PRODUCER_ID | Code::INVALID_PRODUCER_EPOCH => {
                 self.sequence_refused(partition, batch, answer);
             }
-            code if code.is_retriable() => self.retry(partition, batch),
             code => {
-                let error = match batch.may_be_written {
-                    // An earlier attempt may have been taken before this one was refused.
-                    true => ProduceError::Unknown(format!("refused with {code} after an attempt without an answer")),
-                    false => ProduceError::Refused { code, message: answer.message.clone() },
-                };
-                self.give_up(partition, batch, error);
+                batch.may_be_written |= answer.may_be_written();
+                if code.is_retriable() {
+                    self.trouble = format!("{partition} was refused with {code}");
+                    return self.retry(partition, batch);
+                }
+                let message = answer.message.clone();
+                self.give_up(partition, batch, ProduceError::Refused { code, message });
             }
         }
     }
@@ -247,40 +294,36 @@ impl Sender {
     /// Fails a batch. Its numbers are free again if no broker can have it; if one may, the identity is spoilt, for the next
     /// batch would be taken for a repetition of this one.
     fn give_up(&mut self, partition: &TopicPartition, batch: Batch, error: ProduceError) {
-        if batch.may_be_written {
-            self.shared.accumulator().forget_identity(partition);
-            self.identity = None;
-        } else {
-            self.shared.accumulator().take_back_numbers(partition, &batch);
+        {
+            let mut accumulator = self.shared.accumulator();
+            if batch.may_be_written {
+                accumulator.forget_identity(partition);
+                self.identity = None;
+            } else {
+                accumulator.take_back_numbers(partition, &batch);
+            }
+            accumulator.done(partition);
         }
-        self.settle(partition, batch, Err(error));
+        batch.fail(error);
     }
 
     /// The broker counts otherwise than we do. Unless an earlier attempt may be in the log, a new identity helps.
     fn sequence_refused(&mut self, partition: &TopicPartition, mut batch: Batch, answer: &PartitionAnswer) {
+        if batch.may_be_written {
+            let (code, message) = (answer.code, answer.message.clone());
+            return self.give_up(partition, batch, ProduceError::Refused { code, message });
+        }
         self.shared.accumulator().forget_identity(partition);
         self.identity = None;
-        if batch.may_be_written {
-            let error = ProduceError::Unknown(format!("{} after an attempt without an answer", answer.code));
-            return self.settle(partition, batch, Err(error));
-        }
+        self.trouble = format!("{partition} was refused with {}", answer.code);
         tracing::warn!(%partition, code = %answer.code, "the broker does not know our sequence numbers; taking a new producer id");
         batch.sequenced = None;
         self.retry(partition, batch);
     }
 
-    fn settle(
-        &mut self,
-        partition: &TopicPartition,
-        batch: Batch,
-        result: Result<(Option<i64>, Option<i64>), ProduceError>,
-    ) {
+    fn settle(&self, partition: &TopicPartition, batch: Batch, (base_offset, log_append_time_ms): Place) {
         self.shared.accumulator().done(partition);
-        batch.settle(result.map(|(base_offset, log_append_time_ms)| Acknowledged {
-            partition: partition.clone(),
-            base_offset,
-            log_append_time_ms,
-        }));
+        batch.acknowledge(Acknowledged { partition: partition.clone(), base_offset, log_append_time_ms });
     }
 
     fn retry(&self, partition: &TopicPartition, batch: Batch) {
@@ -315,14 +358,8 @@ impl Sender {
         self.asking_identity = false;
         match found {
             Ok(identity) => self.identity = Some(identity),
-            Err(error) if error.is_retriable() => {
-                let why = ProduceError::NotWritten(error.to_string());
-                self.shared.accumulator().fail_all(&why);
-            }
-            Err(error) => {
-                self.shared.accumulator().fail_all(&ProduceError::Fatal(error.clone()));
-                *self.shared.fatal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            }
+            Err(error) if error.is_retriable() => self.trouble = format!("no producer id: {error}"), // asked for again
+            Err(error) => *self.shared.fatal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
         }
     }
 }
@@ -344,54 +381,5 @@ async fn ask_identity(cluster: &Cluster) -> Result<Identity, Error> {
     Ok(Identity { id: ProducerId(answer.producer_id.0), epoch: ProducerEpoch(answer.producer_epoch) })
 }
 
-/// One Produce; topics go by id where the version wants it (P-30).
-async fn ask(
-    cluster: &Cluster,
-    node: i32,
-    acks: Acks,
-    data: Vec<(TopicPartition, Bytes)>,
-    ids: &BTreeMap<String, Uuid>,
-) -> Result<Answered, CallError> {
-    let timeout = cluster.settings().request_timeout;
-    let make = |version: i16| {
-        let topics = by_topic(data).into_iter().map(|(topic, partitions)| {
-            let partition =
-                |(index, records)| PartitionProduceData::default().with_index(index).with_records(Some(records));
-            let data = TopicProduceData::default().with_partition_data(partitions.into_iter().map(partition).collect());
-            match version {
-                13.. => data.with_topic_id(ids.get(&*topic).copied().unwrap_or_default()),
-                _ => data.with_name(topic_name(&topic)),
-            }
-        });
-        ProduceRequest::default()
-            .with_acks(acks.number())
-            .with_timeout_ms(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX))
-            .with_topic_data(topics.collect())
-    };
-    if acks == Acks::None {
-        return cluster.tell(To::Node(node), Lane::Produce, make).await.map(|()| None);
-    }
-    // The broker itself may take the whole timeout.
-    let answer = cluster.call_within(To::Node(node), Lane::Produce, timeout + Duration::from_secs(1), make).await?;
-    Ok(Some(read(&answer, ids)))
-}
-
-fn read(answer: &ProduceResponse, ids: &BTreeMap<String, Uuid>) -> BTreeMap<TopicPartition, PartitionAnswer> {
-    let mut answers = BTreeMap::new();
-    for topic in &answer.responses {
-        let by_id = || ids.iter().find(|(_, id)| **id == topic.topic_id && !id.is_nil()).map(|(name, _)| name.as_str());
-        let name = if topic.topic_id.is_nil() { topic.name.0.as_str() } else { by_id().unwrap_or_default() };
-        for found in &topic.partition_responses {
-            let words = found.record_errors.iter().find_map(|error| error.batch_index_error_message.as_ref());
-            let message = found.error_message.as_ref().or(words).map(ToString::to_string).unwrap_or_default();
-            let answer = PartitionAnswer {
-                code: Code(found.error_code),
-                message,
-                base_offset: found.base_offset,
-                log_append_time_ms: found.log_append_time_ms,
-            };
-            answers.insert(TopicPartition::new(name, found.index), answer);
-        }
-    }
-    answers
-}
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,10 @@
 use std::future::Future;
 
 use pagemark_wire::messages::api_versions_response::ApiVersion;
-use pagemark_wire::messages::{Encodable, HeartbeatRequest, HeartbeatResponse, MetadataRequest, MetadataResponse};
+use pagemark_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use pagemark_wire::messages::{
+    Encodable, HeartbeatRequest, HeartbeatResponse, MetadataRequest, MetadataResponse, ProduceRequest,
+};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -34,7 +37,7 @@ impl Broker {
 
 fn table() -> ApiVersionsResponse {
     let key = |api: Api, max| ApiVersion::default().with_api_key(api.key()).with_max_version(max);
-    let keys = vec![key(Api::ApiVersions, 3), key(Api::Metadata, 12), key(Api::Heartbeat, 99)];
+    let keys = vec![key(Api::ApiVersions, 3), key(Api::Metadata, 12), key(Api::Heartbeat, 99), key(Api::Produce, 13)];
     ApiVersionsResponse::default().with_api_keys(keys)
 }
 
@@ -133,4 +136,21 @@ async fn an_answer_that_does_not_come_costs_the_connection() {
     let answer = connection.call(|_| MetadataRequest::default(), Duration::from_millis(20)).await;
     assert!(matches!(answer, Err(CallError::Broken { sent: true, .. })), "{answer:?}");
     assert!(!connection.is_open());
+}
+
+/// Who is told that the connection broke asks again over another one: what had not left by then must not come after that.
+#[tokio::test]
+async fn what_waits_to_be_written_never_leaves_once_the_connection_is_closed() {
+    let (connection, mut broker) = pair().await;
+    let records = Bytes::from(vec![0; 64 << 20]); // more than any socket takes in
+    let data = PartitionProduceData::default().with_records(Some(records.clone()));
+    let topic = TopicProduceData::default().with_partition_data(vec![data]);
+    let told = connection.tell(|_| ProduceRequest::default().with_topic_data(vec![topic]), SECOND);
+    let (told, asked) = both(told, connection.call(|_| MetadataRequest::default(), Duration::from_millis(20))).await;
+    for lost in [told, asked.map(drop)] {
+        assert!(matches!(lost, Err(CallError::Broken { sent: true, .. })), "{lost:?}");
+    }
+    let mut bytes = Vec::new();
+    broker.stream.read_to_end(&mut bytes).await.ok(); // it may end in a reset
+    assert!(bytes.len() < records.len(), "{} bytes came", bytes.len());
 }

@@ -30,6 +30,7 @@ impl Bench {
     }
 
     fn drain(&mut self, after: Duration) -> Option<Batch> {
+        self.accumulator.expire(self.start + after, "");
         self.accumulator.drain(self.start + after).due.pop().map(|(_, batch)| batch)
     }
 
@@ -93,10 +94,11 @@ fn numbers_of_a_refused_batch_are_used_again_and_those_of_a_lost_one_never() {
     assert_eq!(bench.sequence(&mut batch, me(1)), (me(1), 0));
     batch.may_be_written = true;
     bench.accumulator.put_back(&partition, batch, bench.start);
-    let drained = bench.accumulator.drain(bench.start + TIMEOUT);
-    assert!(drained.lost_identity && drained.due.is_empty());
+    let expired = bench.accumulator.expire(bench.start + TIMEOUT, "");
+    assert_eq!(expired, Expired { next: None, lost_identity: true });
+    bench.start += TIMEOUT;
     let _third = bench.append("next");
-    let mut batch = bench.drain(TIMEOUT).expect("due");
+    let mut batch = bench.drain(LINGER).expect("due");
     assert_eq!(bench.sequence(&mut batch, me(2)), (me(2), 0));
 }
 
@@ -139,4 +141,42 @@ fn memory_comes_back_when_a_batch_is_gone() {
     assert_eq!(bench.accumulator.memory.available_permits(), 0);
     drop(batch);
     assert!(bench.accumulator.memory.available_permits() > 3);
+}
+
+#[tokio::test]
+async fn everything_times_out_wherever_it_is_and_the_next_moment_is_known() {
+    let mut bench = Bench::new();
+    let under_way = bench.append("under way");
+    let mut batch = bench.drain(LINGER).expect("due");
+    bench.sequence(&mut batch, me(1));
+    bench.start += LINGER;
+    let open = bench.append("being filled");
+    let expire = |bench: &mut Bench, after: Duration| bench.accumulator.expire(bench.start + after, "");
+    let next = |bench: &Bench, at: Duration| Expired { next: Some(bench.start + at), lost_identity: false };
+    let soon = next(&bench, TIMEOUT - LINGER);
+    assert_eq!(expire(&mut bench, Duration::ZERO), soon);
+    let later = next(&bench, TIMEOUT);
+    assert_eq!(expire(&mut bench, TIMEOUT - LINGER), later);
+    assert!(matches!(under_way.await, Err(ProduceError::Unknown(_))));
+    assert_eq!(expire(&mut bench, TIMEOUT), Expired::default());
+    assert!(matches!(open.await, Err(ProduceError::NotWritten(_))));
+    // The one under way comes back without an answer: only now its numbers are lost.
+    batch.may_be_written = true;
+    let partition = bench.partition.clone();
+    bench.accumulator.put_back(&partition, batch, bench.start);
+    assert_eq!(expire(&mut bench, TIMEOUT), Expired { next: None, lost_identity: true });
+}
+
+#[test]
+fn a_numbered_batch_that_never_left_gives_its_number_to_the_next_one() {
+    let mut bench = Bench::new();
+    let _first = bench.append("no connection");
+    let mut batch = bench.drain(LINGER).expect("due");
+    assert_eq!(bench.sequence(&mut batch, me(1)), (me(1), 0));
+    let partition = bench.partition.clone();
+    bench.accumulator.put_back(&partition, batch, bench.start);
+    assert_eq!(bench.accumulator.expire(bench.start + TIMEOUT, ""), Expired::default());
+    let _second = bench.append("next");
+    let mut batch = bench.accumulator.drain(bench.start + TIMEOUT).due.pop().expect("due").1;
+    assert_eq!(bench.sequence(&mut batch, me(2)), (me(1), 0));
 }
