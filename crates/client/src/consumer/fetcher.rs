@@ -1,7 +1,8 @@
 //! The task that finds out where to read, and reads ahead.
 //!
-//! One Fetch is under way to each broker; a partition takes part unless it is paused or has enough waiting. Deliberately not
-//! here: decompressing, which the application's own task does when it asks, and fetch sessions.
+//! One Fetch is under way to each broker; a partition takes part unless it is paused or has enough waiting. What fails rests:
+//! a broker, a partition, asking for metadata or for places to begin, each by itself. Deliberately not here: decompressing,
+//! which the application's own task does when it asks, and fetch sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,13 +19,14 @@ use uuid::Uuid;
 
 use super::error::ConsumerError;
 use super::record::Fetched;
+use super::rest::Rests;
 use super::state::{Assigned, Position, Shared, State};
 use super::{AutoOffsetReset, ConsumerSettings};
 use crate::cluster::{Cluster, Lane, To};
 use crate::code::Code;
 use crate::error::Error;
 use crate::host;
-use crate::net::{Backoff, CallError};
+use crate::net::CallError;
 use crate::offsets::{self, IsolationLevel, ListedOffset};
 use crate::partition::{TopicPartition, by_topic};
 use pagemark_wire::messages::topic_name;
@@ -37,8 +39,21 @@ pub(super) struct Fetcher {
     /// Brokers to which a Fetch is under way.
     busy: BTreeSet<i32>,
     is_locating: bool,
-    not_before: Option<Instant>,
-    backoff: Backoff,
+    is_refreshing: bool,
+    rests: Rests<Part>,
+}
+
+/// What may fail by itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    /// Asking who leads.
+    Metadata,
+    /// Asking where to begin.
+    Places,
+    /// A broker.
+    Node(i32),
+    /// A partition, of which its leader speaks ill.
+    Partition(TopicPartition),
 }
 
 /// A partition in a Fetch.
@@ -62,19 +77,16 @@ type Answers = BTreeMap<TopicPartition, PartitionData>;
 impl Fetcher {
     pub(super) fn new(cluster: Arc<Cluster>, shared: Arc<Shared>, settings: Arc<ConsumerSettings>) -> Fetcher {
         let client = cluster.settings();
-        let backoff = Backoff::new(client.retry_backoff, client.retry_backoff_max);
+        let rests = Rests::new(client.retry_backoff, client.retry_backoff_max);
         let (tasks, busy) = (JoinSet::new(), BTreeSet::new());
-        Fetcher { cluster, shared, settings, tasks, busy, is_locating: false, not_before: None, backoff }
+        Fetcher { cluster, shared, settings, tasks, busy, is_locating: false, is_refreshing: false, rests }
     }
 
     pub(super) async fn run(mut self) {
         loop {
-            let is_resting = self.not_before.is_some_and(|at| at > Instant::now());
-            if !is_resting {
-                self.not_before = None;
-                self.start();
-            }
-            let rest = self.not_before;
+            let now = Instant::now();
+            self.start(now);
+            let rest = self.rests.next(now);
             let resting = async {
                 match rest {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -90,19 +102,22 @@ impl Fetcher {
     }
 
     /// Starts whatever can be started.
-    fn start(&mut self) {
+    fn start(&mut self, now: Instant) {
         let (metadata, _) = self.cluster.metadata();
         let mut by_leader: BTreeMap<i32, BTreeMap<TopicPartition, Wanted>> = BTreeMap::new();
         let (mut has_unplaced, mut has_leaderless) = (false, false);
         {
             let state = self.shared.lock();
+            let assigned = |who: &Part| !matches!(who, Part::Partition(p) if !state.partitions.contains_key(p));
+            self.rests.retain(assigned);
             let buffered: usize = state.partitions.values().map(|assigned| assigned.buffered_bytes).sum();
             let has_room = buffered < self.settings.prefetch_bytes;
             for (partition, assigned) in &state.partitions {
                 has_unplaced |= matches!(assigned.position, Position::Committed | Position::Reset(_));
                 let Position::At(offset) = assigned.position else { continue };
                 let is_full = assigned.buffered_bytes >= self.settings.max_partition_fetch_bytes;
-                if assigned.is_paused || is_full || !has_room {
+                let is_resting = self.rests.is_resting(&Part::Partition(partition.clone()), now);
+                if assigned.is_paused || is_full || is_resting || !has_room {
                     continue;
                 }
                 match metadata.leader(&partition.topic, partition.partition) {
@@ -116,15 +131,18 @@ impl Fetcher {
             }
         }
         for (leader, wanted) in by_leader {
-            if self.busy.insert(leader) {
+            if !self.rests.is_resting(&Part::Node(leader), now) && self.busy.insert(leader) {
                 self.fetch(leader, wanted);
             }
         }
-        if has_unplaced && !std::mem::replace(&mut self.is_locating, true) {
+        if has_unplaced && !self.rests.is_resting(&Part::Places, now) && !std::mem::replace(&mut self.is_locating, true)
+        {
             self.locate();
         }
         if has_leaderless {
-            self.refresh();
+            self.refresh(now);
+        } else if self.rests.next(now).is_none() {
+            self.rests.succeeded(&Part::Metadata);
         }
     }
 
@@ -145,8 +163,13 @@ impl Fetcher {
         self.tasks.spawn(async move { Event::Located { was_good: locate(&cluster, &shared, &settings).await } });
     }
 
-    fn refresh(&mut self) {
-        self.rest();
+    /// Asks for metadata, unless somebody does or did a moment ago.
+    fn refresh(&mut self, now: Instant) {
+        if self.is_refreshing || self.rests.is_resting(&Part::Metadata, now) {
+            return;
+        }
+        self.is_refreshing = true;
+        self.rests.failed(Part::Metadata, now); // until nobody wants it any more
         let cluster = Arc::clone(&self.cluster);
         self.tasks.spawn(async move {
             if let Err(error) = cluster.refresh_now().await {
@@ -156,33 +179,25 @@ impl Fetcher {
         });
     }
 
-    /// Something failed: nothing is started for a while.
-    fn rest(&mut self) {
-        if self.not_before.is_none() {
-            self.not_before = Some(Instant::now() + self.backoff.next());
-        }
-    }
-
     fn take_in(&mut self, event: Event) {
+        let now = Instant::now();
         match event {
-            Event::Refreshed => {}
+            Event::Refreshed => self.is_refreshing = false,
             Event::Located { was_good } => {
                 self.is_locating = false;
-                if !was_good {
-                    self.rest();
-                }
+                self.judge(Part::Places, was_good, now);
             }
             Event::Fetched { node, wanted, answer } => {
                 self.busy.remove(&node);
+                self.judge(Part::Node(node), answer.is_ok(), now);
                 match answer {
-                    Ok(answers) => self.take_answers(&wanted, answers),
+                    Ok(answers) => self.take_answers(&wanted, answers, now),
                     Err(CallError::Unsupported(api)) => {
                         self.shared.fail(ConsumerError::Fatal(Error::Unsupported { api }));
-                        self.rest();
                     }
                     Err(error) => {
                         tracing::debug!(node, %error, "a fetch failed");
-                        self.refresh();
+                        self.refresh(now);
                     }
                 }
             }
@@ -190,31 +205,43 @@ impl Fetcher {
         self.shared.app.notify_one();
     }
 
-    fn take_answers(&mut self, wanted: &BTreeMap<TopicPartition, Wanted>, answers: Answers) {
-        let (mut is_stale, mut is_bad) = (false, false);
+    fn judge(&mut self, part: Part, is_good: bool, now: Instant) {
+        if is_good {
+            self.rests.succeeded(&part);
+        } else {
+            self.rests.failed(part, now);
+        }
+    }
+
+    fn take_answers(&mut self, wanted: &BTreeMap<TopicPartition, Wanted>, answers: Answers, now: Instant) {
+        let mut is_stale = false;
         {
             let mut state = self.shared.lock();
+            for partition in wanted.keys().filter(|partition| !answers.contains_key(partition)) {
+                self.rests.failed(Part::Partition(partition.clone()), now); // the broker says nothing, and at once
+            }
             for (partition, answer) in answers {
                 let Some(wanted) = wanted.get(&partition) else { continue };
                 let Some(assigned) = current(&mut state, &partition, wanted) else { continue };
-                match Code(answer.error_code) {
+                let code = Code(answer.error_code);
+                match code {
                     Code::NONE => take_records(assigned, wanted, &answer, self.settings.isolation_level),
                     Code::OFFSET_OUT_OF_RANGE => out_of_range(assigned, &partition, wanted.offset, &self.settings),
-                    code if code.is_stale_metadata() => is_stale = true,
-                    code if code.is_retriable() => is_bad = true,
+                    code if code.is_stale_metadata() || code.is_retriable() => {
+                        is_stale |= code.is_stale_metadata();
+                        self.rests.failed(Part::Partition(partition), now);
+                        continue;
+                    }
                     code => assigned.go_to(Position::Failed(ConsumerError::Fatal(Error::Refused {
                         code,
                         message: partition.to_string(),
                     }))),
                 }
+                self.rests.succeeded(&Part::Partition(partition));
             }
         }
         if is_stale {
-            self.refresh();
-        } else if is_bad {
-            self.rest();
-        } else {
-            self.backoff.reset();
+            self.refresh(now);
         }
     }
 }
@@ -393,10 +420,11 @@ fn start(partition: &TopicPartition, policy: AutoOffsetReset) -> Position {
 }
 
 async fn locate_by_policy(cluster: &Cluster, shared: &Shared, settings: &ConsumerSettings) -> bool {
-    let asked: BTreeMap<TopicPartition, (u64, AutoOffsetReset)> = {
+    // As it is now: sought to the policy, of this assignment. Another assignment counts its seeks anew.
+    let asked: BTreeMap<TopicPartition, ((u64, u64), AutoOffsetReset)> = {
         let state = shared.lock();
         let waiting = state.partitions.iter().filter_map(|(partition, assigned)| match assigned.position {
-            Position::Reset(policy) => Some((partition.clone(), (assigned.seeks, policy))),
+            Position::Reset(policy) => Some((partition.clone(), ((assigned.incarnation, assigned.seeks), policy))),
             _ => None,
         });
         waiting.collect()
@@ -421,8 +449,9 @@ async fn locate_by_policy(cluster: &Cluster, shared: &Shared, settings: &Consume
     let mut is_good = true;
     let mut state = shared.lock();
     for (partition, result) in found {
-        let seeks = asked.get(&partition).map(|(seeks, _)| *seeks);
-        let Some(assigned) = state.partitions.get_mut(&partition).filter(|a| Some(a.seeks) == seeks) else { continue };
+        let Some((then, _)) = asked.get(&partition) else { continue };
+        let is_same = |assigned: &&mut Assigned| (assigned.incarnation, assigned.seeks) == *then;
+        let Some(assigned) = state.partitions.get_mut(&partition).filter(is_same) else { continue };
         match result {
             Ok(ListedOffset { offset: Some(offset), .. }) => assigned.go_to(Position::At(offset)),
             Ok(_) => is_good = false,
@@ -438,54 +467,4 @@ fn millis(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use pagemark_wire::messages::ProducerId;
-    use pagemark_wire::messages::fetch_response::AbortedTransaction;
-    use pagemark_wire::records::{BatchBuilder, BatchHeader};
-    use pagemark_wire::types::{LeaderEpoch, Offset, ProducerEpoch};
-
-    use super::*;
-
-    const TRANSACTIONAL: u8 = 1 << 4;
-    const CONTROL: u8 = 1 << 5;
-
-    /// One record of producer `id` at `offset`; its key's second number tells a marker's kind.
-    fn batch(id: i64, offset: i64, attributes: u8, kind: u8) -> Bytes {
-        let mut builder = BatchBuilder::new(0).placed_at(Offset(offset), LeaderEpoch(0)).produced_by(
-            pagemark_wire::types::ProducerId(id),
-            ProducerEpoch(0),
-            0,
-        );
-        builder.push(Some(&[0, 0, 0, kind]), Some(b""));
-        let mut bytes = builder.finish().to_vec();
-        bytes[22] |= attributes;
-        bytes.into()
-    }
-
-    fn hidden(aborted: &[(i64, i64)], isolation: IsolationLevel, batches: &[Bytes]) -> Vec<bool> {
-        let one = |&(id, first): &(i64, i64)| {
-            AbortedTransaction::default().with_producer_id(ProducerId(id)).with_first_offset(first)
-        };
-        let answer = PartitionData::default().with_aborted_transactions(Some(aborted.iter().map(one).collect()));
-        let mut aborted = Aborted::new(&answer, isolation);
-        batches.iter().map(|batch| aborted.hides(&BatchHeader::parse(batch).unwrap(), batch)).collect()
-    }
-
-    #[test]
-    fn read_committed_hides_markers_and_what_was_aborted_and_nothing_else_p_38() {
-        let (abort, commit) = (0, 1);
-        let batches = [
-            batch(1, 0, TRANSACTIONAL, 0), // aborted
-            batch(2, 1, TRANSACTIONAL, 0), // committed
-            batch(-1, 2, 0, 0),            // of no transaction
-            batch(1, 3, TRANSACTIONAL | CONTROL, abort),
-            batch(1, 4, TRANSACTIONAL, 0), // the same producer's next one
-            batch(2, 5, TRANSACTIONAL | CONTROL, commit),
-            batch(1, 6, TRANSACTIONAL | CONTROL, commit),
-        ];
-        let read_committed = hidden(&[(1, 0)], IsolationLevel::ReadCommitted, &batches);
-        assert_eq!(read_committed, [true, false, false, true, false, true, true]);
-        let read_uncommitted = hidden(&[(1, 0)], IsolationLevel::ReadUncommitted, &batches);
-        assert_eq!(read_uncommitted, [false, false, false, true, false, true, true]);
-    }
-}
+mod tests;

@@ -15,6 +15,7 @@ mod group;
 mod listener;
 mod membership;
 mod record;
+mod rest;
 mod settings;
 mod state;
 

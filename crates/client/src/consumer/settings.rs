@@ -54,7 +54,7 @@ pub(super) struct ConsumerSettings {
 
 /// Settings of a consumer.
 pub struct ConsumerBuilder {
-    client: ClientSettings,
+    pub(super) client: ClientSettings,
     consumer: ConsumerSettings,
     instance_id: Option<String>,
     enable_auto_commit: bool,

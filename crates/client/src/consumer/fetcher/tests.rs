@@ -1,0 +1,166 @@
+//! The fetcher against a broker that is written by hand: what fails holds up nothing that works.
+
+use pagemark_wire::api::Api;
+use pagemark_wire::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse};
+use pagemark_wire::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use pagemark_wire::messages::{ListOffsetsRequest, ListOffsetsResponse, ProducerId};
+use pagemark_wire::records::{BatchBuilder, BatchHeader};
+use pagemark_wire::types::{LeaderEpoch, Offset, ProducerEpoch};
+
+use super::*;
+use crate::consumer::{Consumer, ConsumerBuilder};
+use crate::fake::{Asked, Fake, Reply, TOPIC};
+
+const TRANSACTIONAL: u8 = 1 << 4;
+const CONTROL: u8 = 1 << 5;
+
+/// One record of producer `id` at `offset`; its key's second number tells a marker's kind.
+fn batch(id: i64, offset: i64, attributes: u8, kind: u8) -> Bytes {
+    let mut builder = BatchBuilder::new(0).placed_at(Offset(offset), LeaderEpoch(0)).produced_by(
+        pagemark_wire::types::ProducerId(id),
+        ProducerEpoch(0),
+        0,
+    );
+    builder.push(Some(&[0, 0, 0, kind]), Some(b""));
+    let mut bytes = builder.finish().to_vec();
+    bytes[22] |= attributes;
+    bytes.into()
+}
+
+fn hidden(aborted: &[(i64, i64)], isolation: IsolationLevel, batches: &[Bytes]) -> Vec<bool> {
+    let one = |&(id, first): &(i64, i64)| {
+        AbortedTransaction::default().with_producer_id(ProducerId(id)).with_first_offset(first)
+    };
+    let answer = PartitionData::default().with_aborted_transactions(Some(aborted.iter().map(one).collect()));
+    let mut aborted = Aborted::new(&answer, isolation);
+    batches.iter().map(|batch| aborted.hides(&BatchHeader::parse(batch).unwrap(), batch)).collect()
+}
+
+#[test]
+fn read_committed_hides_markers_and_what_was_aborted_and_nothing_else_p_38() {
+    let (abort, commit) = (0, 1);
+    let batches = [
+        batch(1, 0, TRANSACTIONAL, 0), // aborted
+        batch(2, 1, TRANSACTIONAL, 0), // committed
+        batch(-1, 2, 0, 0),            // of no transaction
+        batch(1, 3, TRANSACTIONAL | CONTROL, abort),
+        batch(1, 4, TRANSACTIONAL, 0), // the same producer's next one
+        batch(2, 5, TRANSACTIONAL | CONTROL, commit),
+        batch(1, 6, TRANSACTIONAL | CONTROL, commit),
+    ];
+    let read_committed = hidden(&[(1, 0)], IsolationLevel::ReadCommitted, &batches);
+    assert_eq!(read_committed, [true, false, false, true, false, true, true]);
+    let read_uncommitted = hidden(&[(1, 0)], IsolationLevel::ReadUncommitted, &batches);
+    assert_eq!(read_uncommitted, [false, false, false, true, false, true, true]);
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A consumer that rests for a day after a failure: whatever comes did not wait for a rest to end.
+fn builder(fake: &Fake) -> ConsumerBuilder {
+    let mut builder = Consumer::builder(&fake.bootstrap());
+    (builder.client.retry_backoff, builder.client.retry_backoff_max) = (DAY, DAY);
+    builder
+}
+
+/// Bounds a wait that never comes near its bound.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), what).await.expect("it happens in time")
+}
+
+/// Answers a Fetch with one record for each partition, at the offset that was asked for, or with a code.
+fn fetched(asked: &Asked, code: impl Fn(i32) -> i16) -> Reply {
+    let request: FetchRequest = asked.read();
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|wanted| {
+            let records = match code(wanted.partition) {
+                0 => batch(-1, wanted.fetch_offset, 0, 0),
+                _ => Bytes::new(),
+            };
+            let data = PartitionData::default().with_partition_index(wanted.partition).with_records(Some(records));
+            data.with_error_code(code(wanted.partition))
+        });
+        let partitions = partitions.collect();
+        FetchableTopicResponse::default().with_topic_id(topic.topic_id).with_partitions(partitions)
+    });
+    asked.answer(&FetchResponse::default().with_responses(topics.collect()))
+}
+
+/// Assigns two partitions from offset 0 on and receives records, all of partition 0.
+async fn reads_partition_0(fake: &Fake) {
+    let mut consumer = builder(fake).build().unwrap();
+    let partitions = [0, 1].map(|partition| TopicPartition::new(TOPIC, partition));
+    consumer.assign(partitions.clone()).unwrap();
+    for partition in &partitions {
+        consumer.seek(partition, 0).unwrap();
+    }
+    for offset in 0..20 {
+        let record = soon(consumer.recv()).await.unwrap();
+        assert_eq!((record.partition.partition, record.offset), (0, offset));
+    }
+}
+
+#[tokio::test]
+async fn a_partition_without_a_leader_holds_up_no_other() {
+    let fake = Fake::start(2, |asked| match asked.api {
+        Api::Metadata => Some(asked.metadata(asked.port, 2, |partition| partition == 0)),
+        Api::Fetch => Some(fetched(asked, |_| 0)),
+        _ => None,
+    });
+    let fake = fake.await;
+    reads_partition_0(&fake).await;
+    assert_eq!(fake.asked(Api::Metadata).len(), 1, "asking for the leader has its rests, too");
+}
+
+#[tokio::test]
+async fn a_partition_of_which_its_leader_speaks_ill_or_not_at_all_holds_up_no_other() {
+    for code in [6, 9, 56, 3] {
+        let one_is_ill = move |asked: &Asked| {
+            (asked.api == Api::Fetch).then(|| fetched(asked, |partition| if partition == 1 { code } else { 0 }))
+        };
+        reads_partition_0(&Fake::start(2, one_is_ill).await).await;
+    }
+    let other = TopicPartition::new(TOPIC, 1);
+    let fake = Fake::start(2, |asked| (asked.api == Api::Fetch).then(|| asked.answer(&FetchResponse::default()))).await;
+    let mut consumer = builder(&fake).build().unwrap();
+    consumer.assign([other.clone()]).unwrap();
+    consumer.seek(&other, 0).unwrap();
+    soon(fake.until_asked(Api::Fetch, 1)).await;
+    assert!(consumer.poll(Duration::from_millis(50)).await.unwrap().is_empty());
+    assert_eq!(fake.asked(Api::Fetch).len(), 1, "an empty answer is not asked for again at once");
+}
+
+/// A partition is lost and assigned again while the broker looks up where it begins; the application wants it read from
+/// its end now. Each assignment has sought once, so only the assignment tells the two apart.
+#[tokio::test]
+async fn a_place_that_was_looked_up_for_an_earlier_assignment_is_not_used() {
+    let answered = Arc::new(tokio::sync::Notify::new());
+    let gate = Arc::clone(&answered);
+    let fake = Fake::start(1, move |asked| match asked.api {
+        Api::ListOffsets => {
+            let request: ListOffsetsRequest = asked.read();
+            let is_first = request.topics[0].partitions[0].timestamp == -2;
+            let found = ListOffsetsPartitionResponse::default().with_offset(if is_first { 0 } else { 50 });
+            let found = ListOffsetsTopicResponse::default().with_name(topic_name(TOPIC)).with_partitions(vec![found]);
+            let reply = asked.answer(&ListOffsetsResponse::default().with_topics(vec![found]));
+            Some(if is_first { reply.after(&gate) } else { reply })
+        }
+        Api::Fetch => Some(Reply::Silence),
+        _ => None,
+    });
+    let fake = fake.await;
+    let mut consumer = builder(&fake).build().unwrap();
+    let partition = TopicPartition::new(TOPIC, 0);
+    consumer.assign([partition.clone()]).unwrap();
+    // Metadata first, since a place that cannot be asked for rests.
+    soon(consumer.cluster.refresh_now()).await.unwrap();
+    consumer.seek_to_beginning(&partition).unwrap();
+    soon(fake.until_asked(Api::ListOffsets, 1)).await;
+    consumer.assign([]).unwrap();
+    consumer.assign([partition.clone()]).unwrap();
+    consumer.seek_to_end(&partition).unwrap();
+    answered.notify_one();
+    soon(fake.until_asked(Api::Fetch, 1)).await;
+    let fetch: FetchRequest = fake.asked(Api::Fetch)[0].read();
+    assert_eq!(fetch.topics[0].partitions[0].fetch_offset, 50);
+}
