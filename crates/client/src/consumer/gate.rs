@@ -5,7 +5,7 @@
 use tokio::time::Instant;
 
 use super::membership::Membership;
-use super::state::Gate;
+use super::state::{Gate, Phase};
 
 impl Membership {
     pub(super) fn stalls_at(&self) -> Instant {
@@ -56,6 +56,30 @@ impl Membership {
     pub(super) fn shut_gate(&self) {
         self.shared.lock().gate = Gate::Shut;
         self.shared.app.notify_one();
+    }
+
+    /// Waits until something cannot wait for a join: the consumer closes, or is out of the group.
+    pub(super) async fn interrupted(&self) {
+        let is_urgent = || {
+            let state = self.shared.lock();
+            state.is_closing || state.is_lost
+        };
+        while !is_urgent() {
+            self.shared.group.notified().await;
+        }
+    }
+
+    /// Waits until the group can be left without keeping the others waiting. Whoever has an id can always say that it goes.
+    /// One without, and a static member, which does not say so, end what they have begun.
+    pub(super) async fn leavable(&self) {
+        let can_leave = || {
+            let state = self.shared.lock();
+            let can_say_so = state.member.instance_id.is_none() && !state.member.member_id.is_empty();
+            can_say_so || state.phase == Phase::Settled
+        };
+        while !can_leave() {
+            self.shared.group.notified().await;
+        }
     }
 
     pub(super) async fn closing(&self) {

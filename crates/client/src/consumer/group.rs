@@ -6,16 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::assignor::Assignor;
 use super::error::ConsumerError;
+use super::heartbeat;
 use super::listener::{AnyListener, PartitionSet, Rebalance};
-use super::membership::{GroupError, Membership};
-use super::state::{Position, Shared};
-use crate::code::Code;
+use super::membership::{GroupError, LEAVE_PATIENCE, Membership};
+use super::state::{Phase, Position, Shared};
+use crate::error::Error;
 use crate::net::Backoff;
 
 pub(super) struct Group {
@@ -25,12 +27,19 @@ pub(super) struct Group {
     rebalance: Rebalance,
     /// Partitions of the topics subscribed to, as they were when the group was joined.
     counts: BTreeMap<String, Option<usize>>,
+    /// When these are to be compared with what is there.
+    look_again_at: Instant,
+    /// The join that is under way, if any. It goes on while the consumer closes, so that it is left where it can be left.
+    joining: JoinSet<Result<PartitionSet, GroupError>>,
     heartbeats: AbortHandle,
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
         self.heartbeats.abort();
+        if !self.shared.lock().is_closing {
+            self.shared.fail(ConsumerError::Fatal(Error::Closed)); // a listener has panicked: nobody keeps the group any more
+        }
     }
 }
 
@@ -38,9 +47,10 @@ impl Group {
     pub(super) fn new(membership: Membership, listener: Option<Box<dyn AnyListener>>) -> Group {
         let membership = Arc::new(membership);
         let shared = Arc::clone(&membership.shared);
-        let heartbeats = tokio::spawn(heartbeats(Arc::clone(&membership))).abort_handle();
+        let heartbeats = tokio::spawn(heartbeat::run(Arc::clone(&membership))).abort_handle();
         let rebalance = Rebalance { shared: Arc::clone(&shared) };
-        Group { membership, shared, listener, rebalance, counts: BTreeMap::new(), heartbeats }
+        let (counts, look_again_at, joining) = (BTreeMap::new(), Instant::now(), JoinSet::new());
+        Group { membership, shared, listener, rebalance, counts, look_again_at, joining, heartbeats }
     }
 
     pub(super) async fn run(mut self) {
@@ -54,12 +64,15 @@ impl Group {
                 Ok(()) => backoff.reset(),
                 Err(GroupError::Retry(error)) => {
                     tracing::debug!(group = self.membership.group, %error, "the group call failed; trying again");
+                    if self.shared.lock().is_lost {
+                        self.lose().await; // the listener hears it now, not after the wait
+                    }
                     self.membership.sleep_unless_closing(Instant::now() + backoff.next()).await;
                 }
                 Err(GroupError::Fatal(error)) => {
-                    self.lose().await;
                     self.shared.fail(error);
                     self.shared.lock().subscription.clear();
+                    self.lose().await;
                 }
             }
         }
@@ -73,6 +86,7 @@ impl Group {
         };
         match (is_lost, is_joined, has_topics) {
             (true, ..) => self.lose().await,
+            (_, true, _) if self.membership.is_stalled() => self.drop_out().await,
             (_, true, false) => self.unsubscribe().await,
             (_, false, false) => self.shared.group.notified().await,
             (_, false, true) if self.membership.is_stalled() => self.shared.group.notified().await,
@@ -82,29 +96,44 @@ impl Group {
         Ok(())
     }
 
+    /// The application does not ask for records any more: its partitions go to others, if they have not gone already.
+    async fn drop_out(&mut self) {
+        if self.shared.lock().is_lost {
+            return self.lose().await;
+        }
+        tracing::warn!(group = self.membership.group, "no poll within max.poll.interval.ms: leaving the group");
+        self.shared.lock().is_lost = true;
+        self.membership.leave("no poll within max.poll.interval.ms").await;
+        self.lose().await;
+    }
+
     /// Waits for a reason to do something.
     async fn stay(&mut self) -> Result<(), GroupError> {
-        if self.membership.is_stalled() {
-            tracing::warn!(group = self.membership.group, "no poll within max.poll.interval.ms: leaving the group");
-            self.membership.leave("no poll within max.poll.interval.ms").await;
-            self.shared.lock().is_lost = true;
-            return Ok(());
-        }
-        let cluster = &self.membership.cluster;
-        let is_incomplete = self.counts.values().any(Option::is_none);
-        let age =
-            if is_incomplete { cluster.settings().retry_backoff_max } else { cluster.settings().metadata_max_age };
+        let looking = async {
+            tokio::time::sleep_until(self.look_again_at).await;
+            self.membership.cluster.refresh_now().await
+        };
         tokio::select! {
             () = self.shared.group.notified() => {}
             () = tokio::time::sleep_until(self.membership.stalls_at()) => {}
-            () = tokio::time::sleep(age) => {
-                cluster.refresh_now().await?;
-                if self.counts_now() != self.counts {
+            looked = looking => {
+                looked?;
+                let (found, age) = self.look();
+                self.look_again_at = Instant::now() + age;
+                if found != self.counts {
                     self.shared.lock().rejoin = true;
                 }
             }
         }
         Ok(())
+    }
+
+    /// The topics subscribed to as they are now, and how soon to look again.
+    fn look(&self) -> (BTreeMap<String, Option<usize>>, Duration) {
+        let settings = self.membership.cluster.settings();
+        let counts = self.counts_now();
+        let is_incomplete = counts.values().any(Option::is_none);
+        (counts, if is_incomplete { settings.retry_backoff_max } else { settings.metadata_max_age })
     }
 
     fn counts_now(&self) -> BTreeMap<String, Option<usize>> {
@@ -124,23 +153,47 @@ impl Group {
             self.revoke(&owned).await;
             self.membership.shut_gate();
         }
-        let topics: Vec<String> = self.shared.lock().subscription.iter().cloned().collect();
-        self.membership.cluster.want(topics.iter().map(String::as_str));
-        self.membership.cluster.refresh_now().await?;
-        self.counts = self.counts_now();
-        let joining = async {
-            let joined = self.membership.join().await?;
-            self.membership.sync(joined).await
-        };
-        let assignment = tokio::select! {
-            assignment = joining => assignment?,
-            () = self.membership.closing() => return Ok(()),
-        };
-        {
+        let topics: Vec<String> = {
             let mut state = self.shared.lock();
+            let topics: Vec<String> = state.subscription.iter().cloned().collect();
+            if topics.is_empty() {
+                return Ok(()); // unsubscribed meanwhile
+            }
+            // What changes from here on is a reason to join again. That the group rebalances is none.
             state.rejoin = false;
-            state.last_heard = Instant::now();
+            state.phase = Phase::Joining;
+            topics
+        };
+        if let Err(error) = self.join_with(topics).await {
+            let mut state = self.shared.lock();
+            state.rejoin = true;
+            state.phase = Phase::Settled;
+            return Err(error);
         }
+        Ok(())
+    }
+
+    /// Joins, and takes on what this member gets in the next generation. Returns early for what is more urgent.
+    async fn join_with(&mut self, topics: Vec<String>) -> Result<(), GroupError> {
+        let membership = Arc::clone(&self.membership);
+        membership.cluster.want(topics.iter().map(String::as_str));
+        tokio::select! {
+            refreshed = membership.cluster.refresh_now() => drop(refreshed?),
+            () = self.membership.interrupted() => {
+                self.shared.lock().phase = Phase::Settled;
+                return Ok(());
+            }
+        }
+        let (counts, age) = self.look();
+        (self.counts, self.look_again_at) = (counts, Instant::now() + age);
+        self.joining.spawn(async move { membership.next_assignment(&topics).await });
+        let assignment = tokio::select! {
+            Some(joined) = self.joining.join_next() => match joined {
+                Ok(assignment) => assignment?,
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            },
+            () = self.membership.interrupted() => return Ok(()),
+        };
         self.take_assignment(assignment).await;
         Ok(())
     }
@@ -153,11 +206,14 @@ impl Group {
         tracing::info!(group = self.membership.group, ?revoked, ?added, "a new assignment");
         let needs_gate = !revoked.is_empty() || (self.listener.is_some() && !added.is_empty());
         if needs_gate && !self.membership.pass_gate().await {
-            return; // stalled: everything is lost with the next step
+            return self.drop_out().await;
         }
         if !revoked.is_empty() {
             self.revoke(&revoked).await;
             self.shared.lock().rejoin = true;
+        }
+        if self.shared.lock().is_lost {
+            return; // and these with the others
         }
         if !added.is_empty() {
             self.shared.lock().assign(added.iter().cloned(), &Position::Undecided);
@@ -197,15 +253,17 @@ impl Group {
 
     /// The group went on without us.
     async fn lose(&mut self) {
+        self.joining.shutdown().await;
         let lost = {
             let mut state = self.shared.lock();
+            state.member.generation = -1;
+            state.phase = Phase::Settled;
             state.is_lost = false;
             state.rejoin = false;
             let lost = state.assignment();
             state.partitions.clear();
             lost
         };
-        self.membership.forget_member();
         self.membership.shut_gate();
         if !lost.is_empty() {
             tracing::warn!(group = self.membership.group, ?lost, "partitions are lost");
@@ -225,45 +283,17 @@ impl Group {
     }
 
     async fn close(&mut self) {
-        let owned = self.shared.lock().assignment();
-        if !owned.is_empty() {
+        let (is_lost, owned) = {
+            let state = self.shared.lock();
+            (state.is_lost, if state.is_manual { PartitionSet::new() } else { state.assignment() })
+        };
+        if is_lost {
+            self.lose().await;
+        } else if !owned.is_empty() {
             self.revoke(&owned).await;
         }
+        tokio::time::timeout(LEAVE_PATIENCE, self.membership.leavable()).await.ok(); // its session ends by itself
+        self.joining.shutdown().await;
         self.membership.leave("closed").await;
-    }
-}
-
-/// Keeps the member alive, and hears what the coordinator wants.
-async fn heartbeats(membership: Arc<Membership>) {
-    let shared = Arc::clone(&membership.shared);
-    loop {
-        tokio::time::sleep(membership.settings.heartbeat_interval).await;
-        let member = shared.lock().member.clone();
-        if member.generation < 0 {
-            continue;
-        }
-        let answer = membership.heartbeat(&member).await;
-        let mut state = shared.lock();
-        if state.member != member {
-            continue; // of an older generation
-        }
-        match answer {
-            Ok(Code::NONE) => state.last_heard = Instant::now(),
-            Ok(Code::REBALANCE_IN_PROGRESS) => {
-                state.last_heard = Instant::now();
-                state.rejoin = true;
-            }
-            Ok(Code::ILLEGAL_GENERATION | Code::UNKNOWN_MEMBER_ID) => state.is_lost = true,
-            Ok(Code::FENCED_INSTANCE_ID) => {
-                state.fatal = Some(ConsumerError::Fenced);
-                state.subscription.clear();
-                state.is_lost = true;
-            }
-            // Whoever is not heard for a whole session is expired by now, and must not go on as if it were not.
-            Ok(_) | Err(_) => state.is_lost |= state.last_heard + membership.settings.session_timeout <= Instant::now(),
-        }
-        drop(state);
-        shared.group.notify_one();
-        shared.app.notify_one();
     }
 }

@@ -52,14 +52,12 @@ pub struct Rebalance {
 }
 
 impl Rebalance {
-    /// Reads on at this offset.
+    /// Reads on at this offset, as [`Consumer::seek`](super::Consumer::seek).
     ///
     /// # Errors
     /// [`NotAssigned`].
     pub fn seek(&self, partition: &TopicPartition, offset: i64) -> Result<(), NotAssigned> {
-        let mut state = self.shared.lock();
-        state.get(partition)?.go_to(Position::At(offset));
-        Ok(())
+        self.shared.seek(partition, Position::At(offset))
     }
 
     /// Commits what was processed, as [`Consumer::commit_sync`](super::Consumer::commit_sync).

@@ -13,12 +13,13 @@ use pagemark_wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use pagemark_wire::messages::{
     HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
 };
+use tokio::time::Instant;
 
 use super::ConsumerSettings;
 use super::assignor::{self, Assignments, Assignor, Member, Members};
 use super::error::ConsumerError;
 use super::listener::PartitionSet;
-use super::state::Shared;
+use super::state::{Phase, Shared};
 use crate::cluster::{Cluster, Lane};
 use crate::code::Code;
 use crate::error::Error;
@@ -28,6 +29,9 @@ use pagemark_wire::messages::{group_id, text};
 
 /// The protocol type of consumers.
 const CONSUMER: &str = "consumer";
+
+/// Longest wait for anything before the group is left.
+pub(super) const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a call of the group failed.
 #[derive(Debug)]
@@ -69,20 +73,40 @@ pub(super) struct Joined {
 }
 
 impl Membership {
-    /// Joins, as a new member or for the next generation.
-    pub(super) async fn join(&self) -> Result<Joined, GroupError> {
+    /// Joins, as a new member or for the next generation, and gets this member's part of it.
+    pub(super) async fn next_assignment(&self, topics: &[String]) -> Result<PartitionSet, GroupError> {
+        let assignment = async {
+            let joined = self.join(topics).await?;
+            self.sync(joined).await
+        };
+        let assignment = assignment.await;
+        let mut state = self.shared.lock();
+        state.phase = Phase::Settled;
+        if assignment.is_ok() {
+            state.last_heard = Instant::now();
+        }
+        drop(state);
+        self.shared.group.notify_one(); // whoever closes may wait for it
+        assignment
+    }
+
+    async fn join(&self, topics: &[String]) -> Result<Joined, GroupError> {
         loop {
-            let (member, owned, topics) = {
-                let state = self.shared.lock();
-                (state.member.clone(), state.assignment(), state.subscription.iter().cloned().collect::<Vec<_>>())
+            let (member, owned) = {
+                let mut state = self.shared.lock();
+                state.phase = Phase::Joining;
+                (state.member.clone(), state.assignment())
             };
-            let answer = self.ask_join(&member, &owned, &topics).await?;
+            let answer = self.ask_join(&member, &owned, topics).await?;
             let member_id = answer.member_id.to_string();
             match Code(answer.error_code) {
                 Code::NONE => return self.read_join(&answer),
-                Code::MEMBER_ID_REQUIRED if !member_id.is_empty() => self.shared.lock().member.member_id = member_id,
+                Code::MEMBER_ID_REQUIRED if !member_id.is_empty() => {
+                    self.shared.lock().member.member_id = member_id;
+                    self.shared.group.notify_one();
+                }
                 Code::UNKNOWN_MEMBER_ID => {
-                    self.forget_member();
+                    self.shared.lock().refuse(Code::UNKNOWN_MEMBER_ID);
                     return Err(Error::refused(Code::UNKNOWN_MEMBER_ID).into());
                 }
                 code => {
@@ -91,13 +115,6 @@ impl Membership {
                 }
             }
         }
-    }
-
-    /// The next join is that of a stranger.
-    pub(super) fn forget_member(&self) {
-        let mut state = self.shared.lock();
-        state.member.member_id.clear();
-        state.member.generation = -1;
     }
 
     async fn ask_join(
@@ -144,6 +161,8 @@ impl Membership {
             let mut state = self.shared.lock();
             state.member.member_id = answer.member_id.to_string();
             state.member.generation = answer.generation_id;
+            state.phase = Phase::Syncing;
+            state.last_heard = Instant::now();
             state.member.clone()
         };
         let assignor = answer.protocol_name.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -192,8 +211,12 @@ impl Membership {
         };
         let timeout = self.settings.max_poll_interval + Duration::from_secs(5);
         let answer = self.cluster.call_coordinator(&self.group, Lane::Join, timeout, make).await?;
-        if Code(answer.error_code) == Code::UNKNOWN_MEMBER_ID {
-            self.forget_member();
+        let code = Code(answer.error_code);
+        if code == Code::UNKNOWN_MEMBER_ID || code == Code::ILLEGAL_GENERATION {
+            let mut state = self.shared.lock();
+            if state.member == *member {
+                state.refuse(code);
+            }
         }
         self.cluster.judge_coordinator(&self.group, answer.error_code)?;
         let assignment = Assignment::parse(&answer.assignment)
@@ -232,9 +255,19 @@ impl Membership {
         Ok(code)
     }
 
-    /// Leaves, so that nobody waits for the session to end. Static members do not (G-32).
+    /// Leaves, so that nobody waits for the session to end. A static member does not say so (G-32): its place waits for it,
+    /// and it keeps the id under which it had it.
     pub(super) async fn leave(&self, reason: &str) {
-        let member = self.shared.lock().member.clone();
+        let member = {
+            let mut state = self.shared.lock();
+            let member = state.member.clone();
+            state.member.generation = -1;
+            state.phase = Phase::Settled;
+            if member.instance_id.is_none() {
+                state.member.member_id.clear();
+            }
+            member
+        };
         if member.instance_id.is_some() || member.member_id.is_empty() {
             return;
         }
@@ -248,12 +281,11 @@ impl Membership {
             request.with_members(vec![identity])
         };
         // Whoever does not get through is missed when its session ends.
-        let timeout = self.cluster.settings().request_timeout.min(Duration::from_secs(5));
+        let timeout = self.cluster.settings().request_timeout.min(LEAVE_PATIENCE);
         let left = self.cluster.call_coordinator(&self.group, Lane::Control, timeout, make).await;
         if let Err(error) = left {
             tracing::debug!(%error, "not left");
         }
-        self.forget_member();
     }
 }
 

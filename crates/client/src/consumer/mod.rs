@@ -12,6 +12,7 @@ mod error;
 mod fetcher;
 mod gate;
 mod group;
+mod heartbeat;
 mod listener;
 mod membership;
 mod record;
@@ -106,9 +107,10 @@ impl Consumer {
             return Err(Error::Invalid("a consumer without group.id cannot subscribe; it can assign".to_owned()));
         }
         let mut state = self.shared.lock();
-        if state.member.generation < 0 && !state.partitions.is_empty() {
+        if state.is_manual && !state.partitions.is_empty() {
             return Err(Error::Invalid("partitions were assigned by hand".to_owned()));
         }
+        state.is_manual = false;
         state.subscription = topics.into_iter().map(|topic| topic.as_ref().to_owned()).collect();
         state.rejoin = true;
         state.last_poll = Instant::now();
@@ -124,16 +126,17 @@ impl Consumer {
     }
 
     /// Reads these partitions and no others, without being a member of a group. With a `group.id` it begins where that
-    /// group left off, and commits for it.
+    /// group left off, and commits for it. What was stored of partitions that go, and not committed, is forgotten.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the consumer has subscribed.
     pub fn assign(&mut self, partitions: impl IntoIterator<Item = TopicPartition>) -> Result<(), Error> {
         let wanted: PartitionSet = partitions.into_iter().collect();
         let mut state = self.shared.lock();
-        if !state.subscription.is_empty() || state.member.generation >= 0 {
+        if !state.subscription.is_empty() || state.is_in_group() {
             return Err(Error::Invalid("the consumer has subscribed".to_owned()));
         }
+        state.is_manual = true;
         self.cluster.want(wanted.iter().map(|partition| &*partition.topic));
         state.partitions.retain(|partition, _| wanted.contains(partition));
         let from_commit = Position::Committed;
@@ -186,7 +189,7 @@ impl Consumer {
                     state.gate = Gate::Passed;
                     self.shared.group.notify_one();
                 }
-                if state.gate == Gate::Shut {
+                if state.gate == Gate::Shut || state.fatal.is_some() {
                     let records = state.take(max)?;
                     if !records.is_empty() {
                         drop(state);
@@ -230,8 +233,8 @@ impl Consumer {
         self.commit_async().await
     }
 
-    /// Commits what was stored, behind all commits before: a later commit never overtakes. Await the handle to know the
-    /// outcome, or drop it.
+    /// Commits what was stored, behind all commits before: of a partition, a later commit never overtakes. Await the handle to
+    /// know the outcome, or drop it.
     pub fn commit_async(&self) -> CommitHandle {
         let offsets = self.shared.lock().uncommitted();
         self.enqueue(offsets)
@@ -310,7 +313,7 @@ impl Consumer {
     /// # Errors
     /// [`NotAssigned`].
     pub fn seek(&self, partition: &TopicPartition, offset: i64) -> Result<(), NotAssigned> {
-        self.go_to(partition, Position::At(offset))
+        self.shared.seek(partition, Position::At(offset))
     }
 
     /// Reads on at the first record there is.
@@ -318,7 +321,7 @@ impl Consumer {
     /// # Errors
     /// [`NotAssigned`].
     pub fn seek_to_beginning(&self, partition: &TopicPartition) -> Result<(), NotAssigned> {
-        self.go_to(partition, Position::Reset(AutoOffsetReset::Earliest))
+        self.shared.seek(partition, Position::Reset(AutoOffsetReset::Earliest))
     }
 
     /// Reads on behind the last record.
@@ -326,17 +329,7 @@ impl Consumer {
     /// # Errors
     /// [`NotAssigned`].
     pub fn seek_to_end(&self, partition: &TopicPartition) -> Result<(), NotAssigned> {
-        self.go_to(partition, Position::Reset(AutoOffsetReset::Latest))
-    }
-
-    fn go_to(&self, partition: &TopicPartition, position: Position) -> Result<(), NotAssigned> {
-        let mut state = self.shared.lock();
-        let assigned = state.get(partition)?;
-        assigned.go_to(position);
-        assigned.stored = None;
-        drop(state);
-        self.shared.fetcher.notify_one();
-        Ok(())
+        self.shared.seek(partition, Position::Reset(AutoOffsetReset::Latest))
     }
 
     /// Hands out nothing of these partitions until they are resumed.
@@ -370,11 +363,12 @@ impl Consumer {
     }
 
     /// Ends in good order: commits what was stored if auto-commit is on, tells the listener, leaves the group. A static
-    /// member does not leave: its partitions wait for it until its session ends.
+    /// member does not leave: its partitions wait for it until its session ends. Dropped before it is done, it is as if the
+    /// consumer was dropped.
     pub async fn close(mut self) {
         self.shared.lock().is_closing = true;
         self.shared.group.notify_one();
-        if let Some(group) = self.group.take() {
+        if let Some(group) = &mut self.group {
             group.await.ok(); // it ends by itself, or it has panicked and is gone
         }
         if self.settings.auto_commit.is_some() && self.settings.group_id.is_some() {

@@ -215,6 +215,8 @@ impl ConsumerBuilder {
             "partition.assignment.strategy names no assignor"
         } else if consumer.heartbeat_interval * 2 > consumer.session_timeout || consumer.heartbeat_interval.is_zero() {
             "heartbeat.interval.ms must be above 0 and at most half of session.timeout.ms"
+        } else if consumer.max_poll_interval.is_zero() {
+            "max.poll.interval.ms must be above 0"
         } else if consumer.max_poll_records == 0 {
             "max.poll.records must be above 0"
         } else if self.auto_commit_interval.is_zero() {

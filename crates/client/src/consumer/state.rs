@@ -14,6 +14,7 @@ use super::commit_queue::{CommitQueue, Offsets};
 use super::committer::Ticket;
 use super::error::{ConsumerError, NotAssigned};
 use super::record::{Fetched, Record};
+use crate::code::Code;
 use crate::offsets::{Committer, OffsetAndMetadata};
 use crate::partition::TopicPartition;
 
@@ -42,9 +43,12 @@ pub(super) struct State {
     pub(super) queue: CommitQueue<Commit, Ticket>,
     /// Who this consumer is in its group.
     pub(super) member: Committer,
+    pub(super) phase: Phase,
+    /// The partitions were assigned by hand.
+    pub(super) is_manual: bool,
     /// The group is to be joined again.
     pub(super) rejoin: bool,
-    /// The group does not know this member any more.
+    /// The group went on without this member, and the listener does not know yet.
     pub(super) is_lost: bool,
     pub(super) is_closing: bool,
     pub(super) gate: Gate,
@@ -55,6 +59,18 @@ pub(super) struct State {
     pub(super) fatal: Option<ConsumerError>,
     /// The partition that was read last, so that all get their turn.
     turn: Option<TopicPartition>,
+}
+
+/// How far this consumer is on its way into the next generation of its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No call is under way that changes the generation.
+    Settled,
+    /// A JoinGroup is under way. The coordinator may be at the next generation already: what it says of the one before
+    /// means nothing.
+    Joining,
+    /// The generation is there, its assignment is not.
+    Syncing,
 }
 
 /// Between the group and the application: partitions move only while the application is asking for records.
@@ -162,6 +178,8 @@ impl Shared {
             subscription: BTreeSet::new(),
             queue: CommitQueue::new(),
             member,
+            phase: Phase::Settled,
+            is_manual: false,
             rejoin: false,
             is_lost: false,
             is_closing: false,
@@ -179,6 +197,17 @@ impl Shared {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads on elsewhere; what was stored of the partition and not committed is forgotten.
+    pub(super) fn seek(&self, partition: &TopicPartition, position: Position) -> Result<(), NotAssigned> {
+        let mut state = self.lock();
+        let assigned = state.get(partition)?;
+        assigned.go_to(position);
+        assigned.stored = None;
+        drop(state);
+        self.fetcher.notify_one();
+        Ok(())
     }
 
     /// The consumer cannot go on.
@@ -222,6 +251,9 @@ impl State {
         if let Some(error) = &self.fatal {
             return Err(error.clone());
         }
+        if self.is_lost {
+            return Ok(Vec::new()); // they may be another's
+        }
         let mut taken = Vec::new();
         let after = self.turn.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let mut order: Vec<_> = self.partitions.range((after, Bound::Unbounded)).map(|(p, _)| p.clone()).collect();
@@ -259,8 +291,35 @@ impl State {
         dirty.collect()
     }
 
-    /// Whether a commit is still of the partition as it is assigned now.
+    /// Whether this consumer is in its group, or on its way in or out.
+    pub(super) fn is_in_group(&self) -> bool {
+        self.member.generation >= 0 || self.phase != Phase::Settled || self.is_lost
+    }
+
+    /// The group went on without this member. It keeps its id: if the group still knows it, the next join takes the old
+    /// place, and nobody waits for a member that does not come back.
+    pub(super) fn lose(&mut self) {
+        self.member.generation = -1;
+        self.is_lost = true;
+    }
+
+    /// The coordinator does not take this member for what it says it is.
+    pub(super) fn refuse(&mut self, code: Code) {
+        match code {
+            Code::FENCED_INSTANCE_ID => {
+                self.fatal.get_or_insert(ConsumerError::Fenced);
+                self.subscription.clear();
+            }
+            Code::UNKNOWN_MEMBER_ID => self.member.member_id.clear(),
+            _ => {}
+        }
+        self.lose();
+    }
+
+    /// Whether a commit is still of the partition as it is assigned now. Whoever is out of its group has nothing to commit:
+    /// a commit without a generation would pass where the group has no members.
     pub(super) fn owns(&self, partition: &TopicPartition, commit: &Commit) -> bool {
-        self.partitions.get(partition).is_some_and(|assigned| assigned.incarnation == commit.incarnation)
+        let is_entitled = self.is_manual || (self.member.generation >= 0 && !self.is_lost);
+        is_entitled && self.partitions.get(partition).is_some_and(|assigned| assigned.incarnation == commit.incarnation)
     }
 }

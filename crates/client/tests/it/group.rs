@@ -1,0 +1,321 @@
+//! The consumer and its coordinator when they disagree, or are interrupted at the wrong moment.
+//!
+//! Each test is a bug that was there. Deliberately not here: what a real broker shows; that is in `main.rs`.
+
+use std::future::Future;
+use std::time::Duration;
+
+use pagemark_client::*;
+use pagemark_wire::api::Api;
+use pagemark_wire::messages::{JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest, SyncGroupRequest};
+
+use super::Heard;
+use super::coordinator::{Asked, Coordinator, Held, TOPIC, partition};
+use super::support::{receive, run};
+
+const ILLEGAL_GENERATION: i16 = 22;
+const UNKNOWN_MEMBER_ID: i16 = 25;
+const REBALANCE_IN_PROGRESS: i16 = 27;
+
+/// A consumer that has all partitions, and what its listener hears.
+async fn joined(coordinator: &Coordinator, builder: ConsumerBuilder) -> (Consumer, Heard) {
+    let heard = Heard::default();
+    let mut consumer = builder.rebalance_listener(heard.clone()).build().expect("legal settings");
+    consumer.subscribe([TOPIC]).expect("it has a group");
+    while heard.all().is_empty() {
+        consumer.poll(Duration::from_millis(5)).await.expect("no error");
+    }
+    assert!(coordinator.count(Api::SyncGroup) == 1 && !consumer.assignment().is_empty());
+    let assignment = consumer.assignment();
+    assignment.iter().for_each(|partition| consumer.seek(partition, 0).expect("assigned")); // what was polled is dropped
+    (consumer, heard)
+}
+
+/// What was heard, without the partitions.
+fn words(heard: &Heard) -> Vec<&'static str> {
+    heard.all().into_iter().map(|(what, _)| what).collect()
+}
+
+/// Waits until something else was heard.
+async fn until_heard(heard: &Heard, what: &[&str]) {
+    while words(heard) != what {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Does something while the application asks for records.
+async fn while_polling<T>(consumer: &mut Consumer, doing: impl Future<Output = T>) -> T {
+    let polling = async {
+        loop {
+            consumer.poll(Duration::from_millis(5)).await.expect("no error");
+        }
+    };
+    tokio::select! { done = doing => done, () = polling => unreachable!("it polls forever") }
+}
+
+/// The member id of a join.
+fn who(join: &Asked) -> String {
+    join.read::<JoinGroupRequest>().member_id.to_string()
+}
+
+/// Answers the next heartbeat so that the consumer joins again.
+async fn demand_rejoin(heartbeats: &mut Held) {
+    heartbeats.next().await.refuse(REBALANCE_IN_PROGRESS);
+}
+
+#[test]
+fn a_close_that_is_dropped_leaves_no_ghost_in_the_group() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let (mut consumer, _) = joined(&coordinator, coordinator.consumer()).await;
+        let record = consumer.recv().await.expect("a record");
+        consumer.store_offset(&record).expect("assigned");
+        let mut commits = coordinator.hold(Api::OffsetCommit);
+        let unanswered = tokio::select! {
+            () = consumer.close() => panic!("its commit was not answered"),
+            commit = commits.next() => commit,
+        };
+        drop(unanswered);
+        coordinator.until_alone().await;
+    });
+}
+
+#[test]
+fn a_static_member_that_unsubscribes_is_out_and_may_assign() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let (mut consumer, heard) = joined(&coordinator, coordinator.consumer().group_instance_id("i")).await;
+        consumer.unsubscribe();
+        while consumer.assign([partition(0)]).is_err() {
+            consumer.poll(Duration::from_millis(5)).await.expect("no error");
+        }
+        assert_eq!(words(&heard), ["assigned", "revoked"]);
+        assert_eq!(receive(&mut consumer, 2).await.len(), 2);
+        consumer.close().await;
+        assert_eq!(coordinator.count(Api::LeaveGroup), 0, "its place waits for it (G-32)");
+        assert_eq!(words(&heard), ["assigned", "revoked"], "what was assigned by hand is not the listener's");
+    });
+}
+
+#[test]
+fn an_application_that_unsubscribes_and_never_polls_again_is_out_in_time() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let builder = coordinator.consumer().max_poll_interval(Duration::from_secs(1));
+        let (mut consumer, heard) = joined(&coordinator, builder).await;
+        consumer.unsubscribe();
+        coordinator.until_asked(Api::LeaveGroup, 1).await;
+        until_heard(&heard, &["assigned", "lost"]).await;
+        consumer.close().await;
+    });
+}
+
+#[test]
+fn a_stalled_application_loses_its_partitions_in_the_middle_of_a_rebalance_too() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let builder = coordinator.consumer().max_poll_interval(Duration::from_secs(1));
+        let builder = builder.partition_assignment_strategy([Assignor::Range]);
+        let (consumer, heard) = joined(&coordinator, builder).await;
+        let mut heartbeats = coordinator.hold(Api::Heartbeat);
+        demand_rejoin(&mut heartbeats).await;
+        drop(heartbeats);
+        coordinator.until_asked(Api::LeaveGroup, 1).await;
+        until_heard(&heard, &["assigned", "lost"]).await;
+        consumer.close().await;
+    });
+}
+
+/// Whoever commits without a generation is let through where a group has no members (O-9): so would the fenced be.
+async fn a_member_that_is_unknown_loses_everything(call: Api) {
+    let coordinator = Coordinator::start(1).await;
+    let (mut consumer, heard) = joined(&coordinator, coordinator.consumer()).await;
+    let record = consumer.recv().await.expect("a record");
+    let (mut heartbeats, mut joins) = (coordinator.hold(Api::Heartbeat), coordinator.hold(Api::JoinGroup));
+    let syncs = (call == Api::SyncGroup).then(|| coordinator.hold(call));
+    demand_rejoin(&mut heartbeats).await;
+    drop(heartbeats);
+    let join = joins.next().await;
+    match syncs {
+        None => join.refuse(UNKNOWN_MEMBER_ID),
+        Some(mut syncs) => {
+            join.usual();
+            syncs.next().await.refuse(UNKNOWN_MEMBER_ID);
+        }
+    }
+    let again = joins.next().await;
+    assert_eq!(who(&again), "", "it joins as a stranger");
+    until_heard(&heard, &["assigned", "lost"]).await;
+    assert_eq!(consumer.assignment(), PartitionSet::new());
+    assert_eq!(consumer.store_offset(&record), Err(NotAssigned(partition(0))));
+    again.usual();
+    drop(joins);
+    while_polling(&mut consumer, until_heard(&heard, &["assigned", "lost", "assigned"])).await;
+    consumer.close().await;
+}
+
+#[test]
+fn a_member_whose_join_finds_it_unknown_loses_everything() {
+    run(a_member_that_is_unknown_loses_everything(Api::JoinGroup));
+}
+
+#[test]
+fn a_member_whose_sync_finds_it_unknown_loses_everything() {
+    run(a_member_that_is_unknown_loses_everything(Api::SyncGroup));
+}
+
+#[test]
+fn what_was_to_be_committed_goes_nowhere_once_the_member_is_unknown() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let (consumer, heard) = joined(&coordinator, coordinator.consumer()).await;
+        let (mut heartbeats, mut commits) = (coordinator.hold(Api::Heartbeat), coordinator.hold(Api::OffsetCommit));
+        let commit = consumer.commit_async_offsets([(partition(0), 5.into())]).expect("assigned");
+        let first = commits.next().await;
+        assert_eq!(first.read::<OffsetCommitRequest>().generation_id_or_member_epoch, 1);
+        first.refuse(14); // the coordinator is not there yet: again in a while
+        heartbeats.next().await.refuse(UNKNOWN_MEMBER_ID);
+        assert_eq!(commit.await, Err(CommitError::Lost(partition(0))));
+        until_heard(&heard, &["assigned", "lost"]).await;
+        assert!(!commits.is_waiting());
+        consumer.close().await;
+    });
+}
+
+#[test]
+fn what_is_said_of_the_old_generation_while_a_join_is_under_way_means_nothing() {
+    run(async {
+        let coordinator = Coordinator::start(2).await;
+        let (mut consumer, heard) = joined(&coordinator, coordinator.consumer()).await;
+        let (mut heartbeats, mut joins) = (coordinator.hold(Api::Heartbeat), coordinator.hold(Api::JoinGroup));
+        demand_rejoin(&mut heartbeats).await;
+        let join = joins.next().await;
+        let id = who(&join);
+        heartbeats.next().await.refuse(ILLEGAL_GENERATION); // the coordinator is at the next one already
+        heartbeats.next().await.refuse(UNKNOWN_MEMBER_ID);
+        heartbeats.next().await.refuse(REBALANCE_IN_PROGRESS);
+        let late = heartbeats.next().await; // so all of this was heard
+        let mut syncs = coordinator.hold(Api::SyncGroup);
+        join.lead(7);
+        late.refuse(ILLEGAL_GENERATION); // of generation 1, whenever it arrives
+        let sync = syncs.next().await;
+        let request: SyncGroupRequest = sync.read();
+        assert_eq!((request.member_id.to_string(), request.generation_id), (id.clone(), 7));
+        sync.usual();
+        drop(heartbeats);
+        let heard_so_far = coordinator.count(Api::Heartbeat);
+        while_polling(&mut consumer, coordinator.until_asked(Api::Heartbeat, heard_so_far + 3)).await;
+        assert_eq!((words(&heard), consumer.assignment().len()), (vec!["assigned"], 2));
+        assert!(!joins.is_waiting(), "no reason to join again");
+        consumer.close().await;
+    });
+}
+
+#[test]
+fn whoever_fell_behind_takes_its_old_place_again() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let (mut consumer, heard) = joined(&coordinator, coordinator.consumer()).await;
+        let (mut heartbeats, mut joins) = (coordinator.hold(Api::Heartbeat), coordinator.hold(Api::JoinGroup));
+        heartbeats.next().await.refuse(ILLEGAL_GENERATION);
+        let join = joins.next().await;
+        assert_ne!(who(&join), "", "under another id it would leave a member behind that nobody is");
+        join.usual();
+        drop((heartbeats, joins));
+        while_polling(&mut consumer, until_heard(&heard, &["assigned", "lost", "assigned"])).await;
+        consumer.close().await;
+    });
+}
+
+/// Stops at the first partition.
+struct Panics;
+
+impl RebalanceListener for Panics {
+    async fn on_assigned(&mut self, _: &Rebalance, _: &PartitionSet) {
+        panic!("the listener's own");
+    }
+}
+
+#[test]
+fn a_listener_that_panics_ends_the_consumer_and_not_only_its_heartbeats() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let mut consumer = coordinator.consumer().rebalance_listener(Panics).build().expect("legal settings");
+        consumer.subscribe([TOPIC]).expect("it has a group");
+        assert_eq!(consumer.recv().await, Err(ConsumerError::Fatal(Error::Closed)));
+        consumer.close().await;
+    });
+}
+
+#[test]
+fn a_subscription_that_changes_during_a_join_counts() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let mut consumer = coordinator.consumer().build().expect("legal settings");
+        let mut joins = coordinator.hold(Api::JoinGroup);
+        consumer.subscribe(["other"]).expect("it has a group");
+        joins.next().await.usual(); // the one that gets it its id
+        let join = joins.next().await;
+        consumer.subscribe([TOPIC]).expect("it has a group");
+        join.usual();
+        drop(joins);
+        assert_eq!(receive(&mut consumer, 1).await[0].partition, partition(0));
+        consumer.close().await;
+    });
+}
+
+/// A consumer of generation 1, in a join whose answer it has and whose Sync it has not sent; with the Metadata it waits for.
+async fn between_join_and_sync(coordinator: &Coordinator, builder: ConsumerBuilder) -> (Consumer, Asked) {
+    let (mut consumer, _) = joined(coordinator, builder).await;
+    let record = consumer.recv().await.expect("a record");
+    consumer.store_offset(&record).expect("assigned");
+    let (mut heartbeats, mut joins) = (coordinator.hold(Api::Heartbeat), coordinator.hold(Api::JoinGroup));
+    demand_rejoin(&mut heartbeats).await;
+    let join = joins.next().await;
+    let mut metadata = coordinator.hold(Api::Metadata);
+    join.usual();
+    (consumer, metadata.next().await)
+}
+
+#[test]
+fn a_close_between_join_and_sync_commits_and_leaves() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let (consumer, metadata) = between_join_and_sync(&coordinator, coordinator.consumer()).await;
+        let mut leaves = coordinator.hold(Api::LeaveGroup);
+        let (leave, ()) = tokio::join!(
+            async {
+                let leave = leaves.next().await;
+                let request: LeaveGroupRequest = leave.read();
+                leave.usual();
+                request
+            },
+            async {
+                let closing = consumer.close();
+                tokio::pin!(closing);
+                assert!(tokio::time::timeout(Duration::ZERO, &mut closing).await.is_err());
+                metadata.usual();
+                closing.await;
+            }
+        );
+        assert_eq!(leave.members.len(), 1);
+        assert!(coordinator.count(Api::OffsetCommit) > 0, "what was processed is committed");
+        coordinator.until_alone().await;
+    });
+}
+
+/// The others of its group wait for a leader's Sync until its session ends, since a static member does not leave.
+#[test]
+fn a_static_leader_that_closes_between_join_and_sync_still_says_who_reads_what() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let builder = coordinator.consumer().group_instance_id("i").enable_auto_commit(false);
+        let (consumer, metadata) = between_join_and_sync(&coordinator, builder).await;
+        let closing = consumer.close();
+        tokio::pin!(closing);
+        assert!(tokio::time::timeout(Duration::ZERO, &mut closing).await.is_err());
+        metadata.usual();
+        closing.await;
+        assert_eq!((coordinator.count(Api::SyncGroup), coordinator.count(Api::LeaveGroup)), (2, 0));
+    });
+}
