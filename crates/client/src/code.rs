@@ -101,6 +101,21 @@ impl Code {
         matches!(self.0, 3 | 5 | 6 | 9 | 56 | 72 | 74 | 75 | 78 | 100 | 103)
     }
 
+    /// Whether it is about the coordinator as a whole, whatever it was asked.
+    #[must_use]
+    pub(crate) fn is_of_coordinator(self) -> bool {
+        self == Code::COORDINATOR_LOAD_IN_PROGRESS || self.is_stale_coordinator()
+    }
+
+    /// Whether it is about the member that asks, and its generation.
+    #[must_use]
+    pub(crate) fn is_of_membership(self) -> bool {
+        matches!(
+            self,
+            Code::ILLEGAL_GENERATION | Code::UNKNOWN_MEMBER_ID | Code::REBALANCE_IN_PROGRESS | Code::FENCED_INSTANCE_ID
+        )
+    }
+
     /// Whether the coordinator must be looked up again.
     #[must_use]
     pub(crate) fn is_stale_coordinator(self) -> bool {

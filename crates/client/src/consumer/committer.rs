@@ -1,22 +1,24 @@
-//! The task that commits, in order: one request at a time, repeated until it has an answer.
+//! The task that commits, in order: one request at a time, repeated until each partition has its outcome.
 //!
-//! Only offsets of partitions that are still assigned as they were leave this consumer, also on a repetition: what was lost
+//! A partition that has to wait for its outcome keeps no other waiting. Only offsets of partitions that are still assigned as they were leave this consumer, also on a repetition: what was lost
 //! meanwhile belongs to another. Deliberately not here: which offsets were processed.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::ConsumerSettings;
-use super::commit_queue::Offsets;
+use super::commit_queue::{Offsets, Outcomes};
 use super::error::CommitError;
-use super::state::{Commit, Shared};
+use super::state::{Commit, Phase, Shared};
 use crate::cluster::Cluster;
 use crate::code::Code;
+use crate::net::Backoff;
 use crate::offsets::{self, Committer};
 use crate::partition::TopicPartition;
 
@@ -52,29 +54,54 @@ pub(super) struct Committing {
     pub(super) group: String,
 }
 
-type Errors = BTreeMap<TopicPartition, CommitError>;
+/// When a commit that has no outcome yet is given up, by partition.
+type Deadlines = BTreeMap<TopicPartition, Instant>;
+
+/// What keeps a commit from its outcome.
+#[derive(Debug, Default)]
+struct Obstacle {
+    /// In words.
+    why: String,
+    /// It is in the way of every partition: the coordinator is not there, or the group is on its way.
+    is_general: bool,
+}
 
 impl Committing {
     pub(super) async fn run(self) {
-        let interval = self.settings.auto_commit.unwrap_or(std::time::Duration::from_secs(3600));
+        let interval = self.settings.auto_commit.unwrap_or(Duration::from_secs(3600));
         let mut auto = tokio::time::interval(interval);
         auto.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let client = self.cluster.settings();
+        let mut backoff = Backoff::new(client.retry_backoff, client.retry_backoff_max);
+        let (mut deadlines, mut again_at) = (Deadlines::new(), None);
         loop {
             let next = self.shared.lock().queue.next().cloned();
-            match next {
-                Some(offsets) => {
-                    let errors = self.commit(offsets).await;
-                    let told = self.shared.lock().queue.settle(&errors);
-                    for (ticket, outcome) in told {
-                        ticket.map(|ticket| ticket.send(outcome).ok()); // who is gone does not want to know
-                    }
+            if let Some(offsets) = next {
+                let obstacle = self.attempt(offsets, &mut deadlines).await;
+                if deadlines.is_empty() {
+                    backoff.reset();
+                    again_at = None;
+                } else if obstacle.is_general {
+                    tokio::time::sleep(backoff.next()).await;
+                    self.shared.lock().queue.retry();
+                } else if again_at.is_none() {
+                    again_at = Some(Instant::now() + backoff.next());
                 }
-                None => {
-                    self.shared.drained.notify_one();
-                    tokio::select! {
-                        () = self.shared.commits.notified() => {}
-                        _ = auto.tick() => self.auto_commit(),
-                    }
+                continue;
+            }
+            self.shared.drained.notify_one();
+            let again = async {
+                match again_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.shared.commits.notified() => {}
+                _ = auto.tick() => self.auto_commit(),
+                () = again => {
+                    again_at = None;
+                    self.shared.lock().queue.retry();
                 }
             }
         }
@@ -92,89 +119,119 @@ impl Committing {
         }
     }
 
-    /// Commits until every partition has its outcome; the failures.
-    async fn commit(&self, mut left: Offsets<Commit>) -> Errors {
-        let mut errors = Errors::new();
-        let deadline = self.cluster.deadline();
-        let mut retries = self.cluster.retries(deadline);
-        loop {
-            let member = self.keep_owned(&mut left, &mut errors);
-            if left.is_empty() {
-                return errors;
-            }
+    /// Commits once, and tells those whose partitions all have their outcome. The others keep their deadlines.
+    async fn attempt(&self, mut left: Offsets<Commit>, deadlines: &mut Deadlines) -> Obstacle {
+        let mut outcomes = Outcomes::new();
+        let member = self.keep_owned(&mut left, &mut outcomes);
+        let (now, deadline) = (Instant::now(), self.cluster.deadline());
+        for partition in left.keys() {
+            deadlines.entry(partition.clone()).or_insert(deadline);
+        }
+        let mut obstacle = Obstacle::default();
+        if let Some(latest) = left.keys().filter_map(|partition| deadlines.get(partition)).max() {
             let plain = left.iter().map(|(partition, commit)| (partition.clone(), commit.offset.clone())).collect();
-            let timeout = self.cluster.settings().request_timeout.min(deadline - Instant::now());
-            let why = match offsets::commit(&self.cluster, &self.group, &member, &plain, timeout).await {
-                Ok(codes) => self.judge(codes, &member, &mut left, &mut errors),
-                Err(error) if error.is_retriable() => error.to_string(),
-                Err(error) => return self.fail_all(left, errors, &CommitError::Unavailable(error.to_string())),
-            };
-            if !left.is_empty() && !retries.wait().await {
-                return self.fail_all(left, errors, &CommitError::Unavailable(why));
+            let timeout = self.cluster.settings().request_timeout.min(*latest - now);
+            match offsets::commit(&self.cluster, &self.group, &member, &plain, timeout).await {
+                Ok(codes) => {
+                    obstacle = self.judge(&codes, &member, &left, &mut outcomes);
+                    self.refuse_what_is_gone(&codes, &mut outcomes).await;
+                }
+                Err(error) if error.is_retriable() => {
+                    obstacle = Obstacle { why: error.to_string(), is_general: true };
+                }
+                Err(error) => {
+                    let error = CommitError::Unavailable(error.to_string());
+                    outcomes.extend(left.keys().map(|partition| (partition.clone(), Err(error.clone()))));
+                }
             }
         }
+        let late = |partition: &&TopicPartition| deadlines.get(*partition).is_some_and(|at| *at <= Instant::now());
+        for partition in left.keys().filter(late) {
+            let given_up = || Err(CommitError::Unavailable(obstacle.why.clone()));
+            outcomes.entry(partition.clone()).or_insert_with(given_up);
+        }
+        deadlines.retain(|partition, _| !outcomes.contains_key(partition));
+        let told = self.shared.lock().queue.settle(&outcomes);
+        for (ticket, outcome) in told {
+            ticket.map(|ticket| ticket.send(outcome).ok()); // who is gone does not want to know
+        }
+        obstacle
     }
 
     /// Drops what is not ours any more; who we are at this moment.
-    fn keep_owned(&self, left: &mut Offsets<Commit>, errors: &mut Errors) -> Committer {
+    fn keep_owned(&self, left: &mut Offsets<Commit>, outcomes: &mut Outcomes<CommitError>) -> Committer {
         let state = self.shared.lock();
         left.retain(|partition, commit| {
             let is_owned = state.owns(partition, commit);
             if !is_owned {
-                errors.insert(partition.clone(), CommitError::Lost(partition.clone()));
+                outcomes.insert(partition.clone(), Err(CommitError::Lost(partition.clone())));
             }
             is_owned
         });
         state.member.clone()
     }
 
-    /// Takes what is settled out of `left`; why the rest is not.
+    /// Notes what is settled; what keeps the rest.
     fn judge(
         &self,
-        codes: BTreeMap<TopicPartition, Code>,
+        codes: &BTreeMap<TopicPartition, Code>,
         member: &Committer,
-        left: &mut Offsets<Commit>,
-        errors: &mut Errors,
-    ) -> String {
-        let mut why = String::new();
+        sent: &Offsets<Commit>,
+        outcomes: &mut Outcomes<CommitError>,
+    ) -> Obstacle {
+        let mut obstacle = Obstacle::default();
         let mut state = self.shared.lock();
-        for (partition, code) in codes {
+        // Of an older generation of ours, or of one that may be older: the newer one may repeat it for what it kept.
+        let is_past = state.member != *member || state.phase == Phase::Joining;
+        for (partition, commit) in sent {
+            let Some(&code) = codes.get(partition) else { continue };
             match code {
                 Code::NONE => {
-                    let Some(commit) = left.remove(&partition) else { continue };
-                    if state.owns(&partition, &commit)
-                        && let Some(assigned) = state.partitions.get_mut(&partition)
+                    outcomes.insert(partition.clone(), Ok(()));
+                    if state.owns(partition, commit)
+                        && let Some(assigned) = state.partitions.get_mut(partition)
                     {
                         assigned.committed = Some(commit.offset.offset);
                     }
                 }
-                Code::ILLEGAL_GENERATION | Code::UNKNOWN_MEMBER_ID | Code::FENCED_INSTANCE_ID => {
-                    // Of an older generation of ours: a newer one may repeat it for what it kept.
-                    if state.member == *member {
-                        left.remove(&partition);
-                        errors.insert(partition.clone(), CommitError::Lost(partition));
-                        state.is_lost |= member.generation >= 0;
+                Code::ILLEGAL_GENERATION | Code::UNKNOWN_MEMBER_ID | Code::FENCED_INSTANCE_ID if !is_past => {
+                    outcomes.insert(partition.clone(), Err(CommitError::Lost(partition.clone())));
+                    if member.generation >= 0 {
+                        state.refuse(code);
+                        self.shared.group.notify_one();
+                        self.shared.app.notify_one();
                     }
-                    why = code.to_string();
                 }
-                Code::REBALANCE_IN_PROGRESS => {
+                Code::REBALANCE_IN_PROGRESS if !is_past && state.phase == Phase::Settled => {
                     state.rejoin = true;
-                    why = code.to_string();
+                    self.shared.group.notify_one();
+                    obstacle = Obstacle { why: code.to_string(), is_general: true };
                 }
-                code if code.is_retriable() => why = code.to_string(),
+                code if code.is_retriable() || code.is_of_membership() => {
+                    let is_general = obstacle.is_general || code.is_of_membership() || code.is_of_coordinator();
+                    obstacle = Obstacle { why: code.to_string(), is_general };
+                }
                 code => {
-                    left.remove(&partition);
-                    errors.insert(partition, CommitError::Refused(code));
+                    outcomes.insert(partition.clone(), Err(CommitError::Refused(code)));
                 }
             }
         }
-        drop(state);
-        self.shared.group.notify_one();
-        why
+        obstacle
     }
 
-    fn fail_all(&self, left: Offsets<Commit>, mut errors: Errors, error: &CommitError) -> Errors {
-        errors.extend(left.into_keys().map(|partition| (partition, error.clone())));
-        errors
+    /// A partition that is unknown may be so new that the coordinator has not heard of it, or it may be gone for good.
+    async fn refuse_what_is_gone(&self, codes: &BTreeMap<TopicPartition, Code>, outcomes: &mut Outcomes<CommitError>) {
+        let unknown = |code: Code| code == Code::UNKNOWN_TOPIC_OR_PARTITION;
+        if !codes.values().any(|code| unknown(*code)) {
+            return;
+        }
+        let limit = self.cluster.settings().retry_backoff_max;
+        let Ok(Ok(metadata)) = tokio::time::timeout(limit, self.cluster.refresh_now()).await else { return };
+        for (partition, code) in codes.iter().filter(|(_, code)| unknown(**code)) {
+            let count = metadata.topics.get(&*partition.topic).map_or(0, |topic| topic.partitions.len());
+            if usize::try_from(partition.partition).is_ok_and(|index| index >= count) {
+                outcomes.insert(partition.clone(), Err(CommitError::Refused(*code)));
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::AutoOffsetReset;
 use super::commit_queue::{CommitQueue, Offsets};
 use super::committer::Ticket;
-use super::error::{ConsumerError, NotAssigned};
+use super::error::{CommitError, ConsumerError, NotAssigned};
 use super::record::{Fetched, Record};
 use crate::code::Code;
 use crate::offsets::{Committer, OffsetAndMetadata};
@@ -40,7 +40,7 @@ pub(super) struct State {
     pub(super) partitions: BTreeMap<TopicPartition, Assigned>,
     next_incarnation: u64,
     pub(super) subscription: BTreeSet<String>,
-    pub(super) queue: CommitQueue<Commit, Ticket>,
+    pub(super) queue: CommitQueue<Commit, Ticket, CommitError>,
     /// Who this consumer is in its group.
     pub(super) member: Committer,
     pub(super) phase: Phase,

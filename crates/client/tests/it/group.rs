@@ -16,6 +16,7 @@ use super::support::{receive, run};
 const ILLEGAL_GENERATION: i16 = 22;
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const REBALANCE_IN_PROGRESS: i16 = 27;
+const FENCED_INSTANCE_ID: i16 = 82;
 
 /// A consumer that has all partitions, and what its listener hears.
 async fn joined(coordinator: &Coordinator, builder: ConsumerBuilder) -> (Consumer, Heard) {
@@ -212,6 +213,35 @@ fn what_is_said_of_the_old_generation_while_a_join_is_under_way_means_nothing() 
 }
 
 #[test]
+fn a_commit_that_meets_the_next_generation_is_repeated_in_it() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let (consumer, heard) = joined(&coordinator, coordinator.consumer()).await;
+        let (mut heartbeats, mut joins) = (coordinator.hold(Api::Heartbeat), coordinator.hold(Api::JoinGroup));
+        demand_rejoin(&mut heartbeats).await;
+        drop(heartbeats);
+        let join = joins.next().await;
+        let mut commits = coordinator.hold(Api::OffsetCommit);
+        let commit = consumer.commit_async_offsets([(partition(0), 5.into())]).expect("assigned");
+        commits.next().await.refuse(ILLEGAL_GENERATION);
+        let again = commits.next().await; // so it did not give up
+        join.lead(7);
+        again.refuse(ILLEGAL_GENERATION);
+        let committed = loop {
+            let again = commits.next().await;
+            if again.read::<OffsetCommitRequest>().generation_id_or_member_epoch == 7 {
+                break again;
+            }
+            again.refuse(ILLEGAL_GENERATION);
+        };
+        committed.settle_commit(|_| 0);
+        assert_eq!(commit.await, Ok(()));
+        assert_eq!(words(&heard), ["assigned"]);
+        consumer.close().await;
+    });
+}
+
+#[test]
 fn whoever_fell_behind_takes_its_old_place_again() {
     run(async {
         let coordinator = Coordinator::start(1).await;
@@ -224,6 +254,23 @@ fn whoever_fell_behind_takes_its_old_place_again() {
         drop((heartbeats, joins));
         while_polling(&mut consumer, until_heard(&heard, &["assigned", "lost", "assigned"])).await;
         consumer.close().await;
+    });
+}
+
+/// Under an empty id it would get its place back, and fence the one that has fenced it.
+#[test]
+fn a_commit_that_is_fenced_ends_the_consumer() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let (mut consumer, heard) = joined(&coordinator, coordinator.consumer().group_instance_id("i")).await;
+        let mut commits = coordinator.hold(Api::OffsetCommit);
+        let commit = consumer.commit_async_offsets([(partition(0), 5.into())]).expect("assigned");
+        commits.next().await.refuse(FENCED_INSTANCE_ID);
+        assert_eq!(commit.await, Err(CommitError::Lost(partition(0))));
+        assert_eq!(consumer.recv().await, Err(ConsumerError::Fenced));
+        until_heard(&heard, &["assigned", "lost"]).await;
+        consumer.close().await;
+        assert_eq!(coordinator.count(Api::JoinGroup), 1);
     });
 }
 
@@ -260,6 +307,46 @@ fn a_subscription_that_changes_during_a_join_counts() {
         join.usual();
         drop(joins);
         assert_eq!(receive(&mut consumer, 1).await[0].partition, partition(0));
+        consumer.close().await;
+    });
+}
+
+#[test]
+fn a_commit_that_can_only_wait_keeps_no_other_waiting() {
+    run(async {
+        let coordinator = Coordinator::start(2).await;
+        let (consumer, _) = joined(&coordinator, coordinator.consumer()).await;
+        let mut commits = coordinator.hold(Api::OffsetCommit);
+        let stuck = |index: i32| if index == 0 { 7 } else { 0 };
+        let first = consumer.commit_async_offsets([(partition(0), 5.into())]).expect("assigned");
+        commits.next().await.settle_commit(stuck);
+        for offset in 1..4 {
+            let other = consumer.commit_async_offsets([(partition(1), offset.into())]).expect("assigned");
+            let answering = async {
+                loop {
+                    commits.next().await.settle_commit(stuck);
+                }
+            };
+            tokio::select! { done = other => done.expect("committed"), () = answering => {} }
+        }
+        drop(commits);
+        assert_eq!(first.await, Ok(()), "it was repeated all the while");
+        consumer.close().await;
+    });
+}
+
+/// The topic was made anew with one partition less.
+#[test]
+fn a_commit_of_a_partition_that_is_gone_is_refused_at_once() {
+    run(async {
+        let coordinator = Coordinator::start(2).await;
+        let (consumer, _) = joined(&coordinator, coordinator.consumer()).await;
+        coordinator.set_partitions(1);
+        let mut commits = coordinator.hold(Api::OffsetCommit);
+        let gone = consumer.commit_async_offsets([(partition(1), 5.into())]).expect("assigned");
+        commits.next().await.refuse(3);
+        drop(commits);
+        assert_eq!(gone.await, Err(CommitError::Refused(Code::UNKNOWN_TOPIC_OR_PARTITION)));
         consumer.close().await;
     });
 }
