@@ -77,6 +77,15 @@ pub struct Asked {
 /// The requests of one kind, which the test answers. Whoever drops it leaves them to be answered as usual.
 pub struct Held(mpsc::UnboundedReceiver<Asked>);
 
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.close();
+        while let Ok(asked) = self.0.try_recv() {
+            asked.usual();
+        }
+    }
+}
+
 impl Held {
     pub async fn next(&mut self) -> Asked {
         tokio::time::timeout(PATIENCE / 4, self.0.recv()).await.expect("it is asked in time").expect("it goes on")

@@ -13,6 +13,7 @@ use super::Heard;
 use super::coordinator::{Asked, Coordinator, Held, TOPIC, partition};
 use super::support::{receive, run};
 
+const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 const ILLEGAL_GENERATION: i16 = 22;
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const REBALANCE_IN_PROGRESS: i16 = 27;
@@ -59,9 +60,14 @@ fn who(join: &Asked) -> String {
     join.read::<JoinGroupRequest>().member_id.to_string()
 }
 
-/// Answers the next heartbeat so that the consumer joins again.
-async fn demand_rejoin(heartbeats: &mut Held) {
-    heartbeats.next().await.refuse(REBALANCE_IN_PROGRESS);
+/// Makes the consumer join again; its join. Heartbeats are answered meanwhile: what goes over their connection waits for them.
+async fn demand_rejoin(heartbeats: &mut Held, joins: &mut Held) -> Asked {
+    loop {
+        tokio::select! {
+            join = joins.next() => return join,
+            heartbeat = heartbeats.next() => heartbeat.refuse(REBALANCE_IN_PROGRESS),
+        }
+    }
 }
 
 #[test]
@@ -119,7 +125,7 @@ fn a_stalled_application_loses_its_partitions_in_the_middle_of_a_rebalance_too()
         let builder = builder.partition_assignment_strategy([Assignor::Range]);
         let (consumer, heard) = joined(&coordinator, builder).await;
         let mut heartbeats = coordinator.hold(Api::Heartbeat);
-        demand_rejoin(&mut heartbeats).await;
+        heartbeats.next().await.refuse(REBALANCE_IN_PROGRESS);
         drop(heartbeats);
         coordinator.until_asked(Api::LeaveGroup, 1).await;
         until_heard(&heard, &["assigned", "lost"]).await;
@@ -134,9 +140,8 @@ async fn a_member_that_is_unknown_loses_everything(call: Api) {
     let record = consumer.recv().await.expect("a record");
     let (mut heartbeats, mut joins) = (coordinator.hold(Api::Heartbeat), coordinator.hold(Api::JoinGroup));
     let syncs = (call == Api::SyncGroup).then(|| coordinator.hold(call));
-    demand_rejoin(&mut heartbeats).await;
+    let join = demand_rejoin(&mut heartbeats, &mut joins).await;
     drop(heartbeats);
-    let join = joins.next().await;
     match syncs {
         None => join.refuse(UNKNOWN_MEMBER_ID),
         Some(mut syncs) => {
@@ -170,15 +175,27 @@ fn what_was_to_be_committed_goes_nowhere_once_the_member_is_unknown() {
     run(async {
         let coordinator = Coordinator::start(1).await;
         let (consumer, heard) = joined(&coordinator, coordinator.consumer()).await;
-        let (mut heartbeats, mut commits) = (coordinator.hold(Api::Heartbeat), coordinator.hold(Api::OffsetCommit));
+        let mut commits = coordinator.hold(Api::OffsetCommit);
         let commit = consumer.commit_async_offsets([(partition(0), 5.into())]).expect("assigned");
         let first = commits.next().await;
-        assert_eq!(first.read::<OffsetCommitRequest>().generation_id_or_member_epoch, 1);
-        first.refuse(14); // the coordinator is not there yet: again in a while
-        heartbeats.next().await.refuse(UNKNOWN_MEMBER_ID);
-        assert_eq!(commit.await, Err(CommitError::Lost(partition(0))));
+        let mut heartbeats = coordinator.hold(Api::Heartbeat);
+        first.refuse(COORDINATOR_LOAD_IN_PROGRESS); // again in a while
+        let answering = async {
+            loop {
+                tokio::select! {
+                    heartbeat = heartbeats.next() => heartbeat.refuse(UNKNOWN_MEMBER_ID),
+                    again = commits.next() => {
+                        assert_eq!(again.read::<OffsetCommitRequest>().generation_id_or_member_epoch, 1);
+                        again.refuse(COORDINATOR_LOAD_IN_PROGRESS);
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            outcome = commit => assert_eq!(outcome, Err(CommitError::Lost(partition(0)))),
+            () = answering => {}
+        }
         until_heard(&heard, &["assigned", "lost"]).await;
-        assert!(!commits.is_waiting());
         consumer.close().await;
     });
 }
@@ -189,8 +206,7 @@ fn what_is_said_of_the_old_generation_while_a_join_is_under_way_means_nothing() 
         let coordinator = Coordinator::start(2).await;
         let (mut consumer, heard) = joined(&coordinator, coordinator.consumer()).await;
         let (mut heartbeats, mut joins) = (coordinator.hold(Api::Heartbeat), coordinator.hold(Api::JoinGroup));
-        demand_rejoin(&mut heartbeats).await;
-        let join = joins.next().await;
+        let join = demand_rejoin(&mut heartbeats, &mut joins).await;
         let id = who(&join);
         heartbeats.next().await.refuse(ILLEGAL_GENERATION); // the coordinator is at the next one already
         heartbeats.next().await.refuse(UNKNOWN_MEMBER_ID);
@@ -218,9 +234,8 @@ fn a_commit_that_meets_the_next_generation_is_repeated_in_it() {
         let coordinator = Coordinator::start(1).await;
         let (consumer, heard) = joined(&coordinator, coordinator.consumer()).await;
         let (mut heartbeats, mut joins) = (coordinator.hold(Api::Heartbeat), coordinator.hold(Api::JoinGroup));
-        demand_rejoin(&mut heartbeats).await;
+        let join = demand_rejoin(&mut heartbeats, &mut joins).await;
         drop(heartbeats);
-        let join = joins.next().await;
         let mut commits = coordinator.hold(Api::OffsetCommit);
         let commit = consumer.commit_async_offsets([(partition(0), 5.into())]).expect("assigned");
         commits.next().await.refuse(ILLEGAL_GENERATION);
@@ -357,8 +372,8 @@ async fn between_join_and_sync(coordinator: &Coordinator, builder: ConsumerBuild
     let record = consumer.recv().await.expect("a record");
     consumer.store_offset(&record).expect("assigned");
     let (mut heartbeats, mut joins) = (coordinator.hold(Api::Heartbeat), coordinator.hold(Api::JoinGroup));
-    demand_rejoin(&mut heartbeats).await;
-    let join = joins.next().await;
+    let join = demand_rejoin(&mut heartbeats, &mut joins).await;
+    drop(heartbeats);
     let mut metadata = coordinator.hold(Api::Metadata);
     join.usual();
     (consumer, metadata.next().await)
