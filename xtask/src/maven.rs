@@ -51,6 +51,7 @@ fn copy_dependencies(folder: &Path) -> Result<()> {
     let mut mvn = Command::new("mvn");
     mvn.args(["-B", "-q", "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"]);
     mvn.arg("-DincludeScope=runtime").arg(format!("-DoutputDirectory={}", folder.display())).current_dir(folder);
+    mvn.stdout(std::io::stderr()); // where results go, nothing else may
     ensure!(mvn.status().context("mvn cannot be run")?.success(), "Maven cannot fetch Kafka's classes; see above");
     Ok(())
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Run;
 use super::figures::{Figures, MEASURES, Measure, short};
 use super::machine::HEAVY_PERCENT;
+use super::scenarios::Sizes;
 use super::server::Peer;
 use crate::maven::KAFKA_VERSION;
 
@@ -36,6 +37,12 @@ pub fn table(run: &Run) -> String {
     for turn in run.turns.iter().filter(|turn| turn.noise.is_heavy() || turn.broke.is_some()) {
         let why = turn.broke.clone().unwrap_or(format!("others used {:.0} %", turn.noise.foreign_percent));
         text.push_str(&format!("round {}, {}: {why}\n", turn.round, turn.peer.title()));
+    }
+    if run.sizes.groups != Sizes::FULL.groups {
+        text.push_str(&format!(
+            "a quick run, with {} groups and too little of all else: no figure counts\n",
+            run.sizes.groups
+        ));
     }
     let (met, missed) = verdicts(&run.figures);
     text.push_str(&format!("{met} goals met, {missed} missed; medians of {} rounds", run.rounds));
@@ -199,7 +206,6 @@ comes, which answers\nbefore anything is on stable storage; Pagemark always answ
 mod tests {
     use super::super::figures::Figure;
     use super::super::machine::Noise;
-    use super::super::scenarios::Sizes;
     use super::super::{Run, Told};
     use super::*;
 
@@ -229,6 +235,7 @@ mod tests {
         let run = run();
         let text = table(&run);
         assert!(text.contains("round 1, Kafka: others used 55 %"), "{text}");
+        assert!(text.contains("a quick run, with 500 groups"), "{text}");
         let rows = rows(&run);
         let missed = rows.iter().filter(|row| row["met"] == false).count();
         let met = rows.iter().filter(|row| row["met"] == true).count();
