@@ -9,7 +9,7 @@ use pagemark_storage::engine::Engine;
 use pagemark_wire::types::{PartitionKey, TopicId};
 
 use crate::api::init_producer_id::ProducerIds;
-use crate::aside::DiskQueue;
+use crate::aside::Turns;
 use crate::executor::Executors;
 use crate::host::Host;
 use crate::metadata::admin::TopicAdmin;
@@ -46,8 +46,25 @@ pub struct Broker {
     pub metrics: Arc<Metrics>,
     /// Producer ids to be given out.
     pub producer_ids: ProducerIds,
-    /// Requests that are to read from the disk.
-    pub disk_turns: DiskQueue,
+    /// Work of which only so much may be under way.
+    pub turns: WorkTurns,
+}
+
+/// Work that takes long or much memory, and how much of each kind is under way at a time, for all connections together.
+#[derive(Debug)]
+pub struct WorkTurns {
+    /// Reads of the disk.
+    pub disk_reads: Turns,
+    /// ListOffsets by time: each may have a batch decompressed.
+    pub time_lookups: Turns,
+    /// Requests whose answers may be many times as large as they are.
+    pub large_answers: Turns,
+}
+
+impl Default for WorkTurns {
+    fn default() -> Self {
+        WorkTurns { disk_reads: Turns::of(16), time_lookups: Turns::of(2), large_answers: Turns::of(2) }
+    }
 }
 
 impl Broker {
@@ -73,7 +90,7 @@ pub struct Client {
     /// What Metadata and FindCoordinator answer on the listener used (P-26).
     pub advertised: Address,
     /// Its requests that are to read from the disk, one at a time.
-    pub disk_turns: DiskQueue,
+    pub disk_turns: Turns,
     starved: Mutex<Option<PartitionKey>>,
 }
 
@@ -81,7 +98,7 @@ impl Client {
     /// A client of the listener with this advertised address.
     #[must_use]
     pub fn new(host: String, advertised: Address) -> Client {
-        Client { host, advertised, disk_turns: DiskQueue::of_one(), starved: Mutex::default() }
+        Client { host, advertised, disk_turns: Turns::of(1), starved: Mutex::default() }
     }
 
     /// The partition that the last Fetch had no room for.

@@ -30,8 +30,9 @@ pub async fn run(broker: Arc<Broker>, mut phase: watch::Receiver<Phase>) {
         let _ = phase.wait_for(|phase| *phase >= Phase::Finishing).await;
     };
     tokio::select! {
-        () = passes => {}
+        biased;
         () = stop => {}
+        () = passes => {}
     }
 }
 

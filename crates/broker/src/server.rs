@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::api::init_producer_id::ProducerIds;
-use crate::aside::DiskQueue;
-use crate::broker::Broker;
+use crate::aside::on_a_thread;
+use crate::broker::{Broker, WorkTurns};
 use crate::executor::{ExecutorParts, Executors};
 use crate::host::Host;
 use crate::http;
@@ -26,6 +26,7 @@ use crate::metadata::registry::TopicRegistry;
 use crate::metrics::Metrics;
 use crate::net::budget::MemoryBudget;
 use crate::net::listener;
+use crate::net::network::{Listener, Network, Tcp};
 use crate::progress::ProgressHub;
 use crate::retention;
 use crate::settings::{Address, Settings, quarter_of_memory_bytes};
@@ -91,6 +92,20 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn start(
+        settings: Settings,
+        engine: Arc<dyn Engine>,
+        host: Arc<dyn Host>,
+        executors: usize,
+    ) -> Result<Server, StartError> {
+        Server::start_on(&Tcp, settings, engine, host, executors).await
+    }
+
+    /// The same on any network.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_on(
+        network: &impl Network,
         mut settings: Settings,
         engine: Arc<dyn Engine>,
         host: Arc<dyn Host>,
@@ -98,7 +113,7 @@ impl Server {
     ) -> Result<Server, StartError> {
         keep_offsets_partitions(&mut settings, engine.as_ref())?;
         let settings = Arc::new(settings);
-        let listeners = bind_all(&settings).await?;
+        let listeners = bind_all(network, &settings).await?;
         let http = bind_http(&settings).await?;
         let broker = assemble(&settings, engine, host, executors).await?;
         broker.admin.recover().await.map_err(|(_, why)| StartError::Storage(why))?;
@@ -133,6 +148,7 @@ impl Server {
             }
         };
         tokio::select! {
+            biased;
             why = log => why,
             why = self.broker.executors.broken() => why,
         }
@@ -149,8 +165,8 @@ impl Server {
         tokio::time::sleep(LAST_ANSWERS).await;
         self.stop.send_replace(Phase::Closed);
         let engine = Arc::clone(&self.broker.engine);
-        let closed = tokio::task::spawn_blocking(move || engine.close()).await;
-        closed.unwrap_or_else(|_| Err(EngineError::Stopped(Arc::from("closing the engine failed"))))
+        let closed = on_a_thread(move || engine.close()).await;
+        closed.unwrap_or_else(|| Err(EngineError::Stopped(Arc::from("closing the engine failed"))))
     }
 }
 
@@ -202,7 +218,7 @@ async fn assemble(
         budget: MemoryBudget::new(usize::try_from(budget_bytes).unwrap_or(usize::MAX)),
         metrics,
         producer_ids: ProducerIds::default(),
-        disk_turns: DiskQueue::default(),
+        turns: WorkTurns::default(),
     }))
 }
 
@@ -258,13 +274,13 @@ fn group_settings(settings: &Settings) -> GroupSettings {
     }
 }
 
-type Bound = (String, TcpListener, Address, Address);
+type Bound<L> = (String, L, Address, Address);
 
-async fn bind_all(settings: &Settings) -> Result<Vec<Bound>, StartError> {
+async fn bind_all<N: Network>(network: &N, settings: &Settings) -> Result<Vec<Bound<N::Listener>>, StartError> {
     let mut bound = Vec::new();
     for endpoint in &settings.listeners {
         let setting = format!("listeners={}://HOST:PORT", endpoint.name);
-        let (listener, address) = bind(&endpoint.address, setting).await?;
+        let (listener, address) = bind(network, &endpoint.address, setting).await?;
         let advertised = settings.advertised_listeners.iter().find(|a| a.name == endpoint.name);
         let mut advertised = advertised.map_or_else(|| endpoint.address.clone(), |a| a.address.clone());
         if advertised.port == 0 {
@@ -278,13 +294,19 @@ async fn bind_all(settings: &Settings) -> Result<Vec<Bound>, StartError> {
 async fn bind_http(settings: &Settings) -> Result<Option<(TcpListener, Address)>, StartError> {
     match &settings.pagemark_http_listener {
         None => Ok(None),
-        Some(address) => bind(address, "pagemark.http.listener=HOST:PORT (empty: no HTTP)".to_owned()).await.map(Some),
+        Some(address) => {
+            bind(&Tcp, address, "pagemark.http.listener=HOST:PORT (empty: no HTTP)".to_owned()).await.map(Some)
+        }
     }
 }
 
-async fn bind(address: &Address, setting: String) -> Result<(TcpListener, Address), StartError> {
+async fn bind<N: Network>(
+    network: &N,
+    address: &Address,
+    setting: String,
+) -> Result<(N::Listener, Address), StartError> {
     let failed = |error| StartError::Listen { address: address.to_string(), error, setting: setting.clone() };
-    let listener = TcpListener::bind((address.bind_host(), address.port)).await.map_err(failed)?;
-    let port = listener.local_addr().map_err(failed)?.port();
+    let listener = network.bind(address.bind_host(), address.port).await.map_err(failed)?;
+    let port = listener.port().map_err(failed)?;
     Ok((listener, Address { host: address.host.clone(), port }))
 }

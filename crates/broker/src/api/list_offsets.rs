@@ -15,7 +15,6 @@ use pagemark_wire::messages::list_offsets_response::{ListOffsetsPartitionRespons
 use pagemark_wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use pagemark_wire::records::{BatchHeader, DEFAULT_MAX_DECOMPRESSED_BYTES, Records};
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionIndex};
-use tokio::sync::Semaphore;
 
 use super::Call;
 use super::fetch::check_leader_epoch;
@@ -32,9 +31,6 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
-/// Requests with lookups by time that are worked on at a time, in the whole process: each may have a batch decompressed.
-static BY_TIME: Semaphore = Semaphore::const_new(2);
-
 /// Looks up every partition asked for. Lookups by time read and decompress, so they run where they keep nobody else waiting.
 pub fn handle(call: Call, _out: &mut Outgoing, request: ListOffsetsRequest) {
     let partitions = || request.topics.iter().flat_map(|t| &t.partitions);
@@ -42,12 +38,14 @@ pub fn handle(call: Call, _out: &mut Outgoing, request: ListOffsetsRequest) {
         return answer(call, request);
     }
     tokio::spawn(async move {
+        let broker = Arc::clone(&call.broker);
         let _turn = tokio::select! {
-            turn = BY_TIME.acquire() => turn,
+            biased;
+            turn = broker.turns.time_lookups.turn() => turn,
             () = call.reply.unwanted() => return,
         };
         // If it panics, the dropped duty to answer closes the connection.
-        let _ = tokio::task::spawn_blocking(move || answer(call, request)).await;
+        aside::on_a_thread(move || answer(call, request)).await;
     });
 }
 

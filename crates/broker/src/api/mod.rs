@@ -43,9 +43,9 @@ use pagemark_wire::api::Api;
 use pagemark_wire::fetch_answer::FetchAnswer;
 use pagemark_wire::frame::{EncodeError, Frame, RequestHeader, encode_response};
 use pagemark_wire::messages::{Encodable, StrBytes, text};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 
-use crate::aside;
+use crate::aside::{self, Turns};
 use crate::broker::{Broker, Client};
 use crate::executor::{GroupWork, Outgoing, Work};
 use crate::metadata::admin::AdminError;
@@ -129,12 +129,12 @@ impl Reply {
 
     /// Waits for both turns that a large answer needs, and never for one with the other in hand: a client that does not read
     /// would keep all others waiting.
-    async fn large_turn(&self) -> Option<SemaphorePermit<'static>> {
+    async fn large_turn<'a>(&self, of_all: &'a Turns) -> Option<SemaphorePermit<'a>> {
         loop {
             self.turn().await;
-            let of_all = LARGE.acquire().await.ok(); // never closed
+            let turn = of_all.turn().await;
             if self.is_turn() {
-                return of_all;
+                return turn;
             }
         }
     }
@@ -150,16 +150,15 @@ impl Reply {
     }
 }
 
-/// Requests that are worked on at a time, in the whole process, whose answers may be many times as large as they are.
-static LARGE: Semaphore = Semaphore::const_new(2);
-
 impl Call {
     /// Answers a request whose answer may be many times its size: where it keeps no other request waiting, few at a time, and
     /// not while its connection holds much already (invariant 40).
     fn answer_aside(self, answer: impl FnOnce(Call) + Send + 'static) {
         tokio::spawn(async move {
+            let broker = Arc::clone(&self.broker);
             let _turn = tokio::select! {
-                turn = self.reply.large_turn() => turn,
+                biased;
+                turn = self.reply.large_turn(&broker.turns.large_answers) => turn,
                 () = self.reply.unwanted() => return,
             };
             aside::on_a_thread(move || answer(self)).await;

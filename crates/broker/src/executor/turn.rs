@@ -194,6 +194,7 @@ impl Executor {
             }
         };
         tokio::select! {
+            biased;
             () = self.mailbox.filled() => {}
             _ = self.progress.changed() => {}
             () = due => {}

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use pagemark_wire::frame::{LENGTH_PREFIX_LEN, frame_length};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::budget::Charge;
+use super::network::ReadHalf;
 use super::outbox::{HELD_BYTES, Outbox};
 use crate::broker::{Broker, Client};
 use crate::dispatch::dispatch;
@@ -30,10 +29,7 @@ const READ_BYTES: usize = 16 * 1024;
 const WRITE_BATCH: usize = 1024;
 
 /// Serves a connection until either side closes it.
-pub async fn serve(broker: Arc<Broker>, client: Client, socket: TcpStream) {
-    // Answers are small and awaited: never wait to fill a packet.
-    let _ = socket.set_nodelay(true);
-    let (read, write) = socket.into_split();
+pub async fn serve(broker: Arc<Broker>, client: Client, read: impl ReadHalf, write: impl AsyncWrite + Unpin) {
     let outbox = Arc::new(Outbox::default());
     let reader = Reader {
         client: Arc::new(client),
@@ -46,6 +42,7 @@ pub async fn serve(broker: Arc<Broker>, client: Client, socket: TcpStream) {
     let _closing = CloseOnDrop(Arc::clone(&outbox));
     // Whichever ends first ends both.
     tokio::select! {
+        biased;
         () = reader.run(read) => {}
         () = write_answers(write, &outbox) => {}
     }
@@ -79,15 +76,15 @@ enum End {
 }
 
 impl Reader {
-    async fn run(mut self, mut socket: OwnedReadHalf) {
+    async fn run(mut self, mut socket: impl ReadHalf) {
         let end = self.read_frames(&mut socket).await;
         if end == End::BadFrame {
             self.outbox.reserve().close();
-            closed(&socket).await; // else the writer ends the connection once it has written what was owed
+            socket.closed().await; // else the writer ends the connection once it has written what was owed
         }
     }
 
-    async fn read_frames(&mut self, socket: &mut OwnedReadHalf) -> End {
+    async fn read_frames(&mut self, socket: &mut impl ReadHalf) -> End {
         loop {
             match self.take_frames(socket).await {
                 Ok(()) => {}
@@ -100,15 +97,16 @@ impl Reader {
     }
 
     /// Handles every complete frame in the buffer.
-    async fn take_frames(&mut self, socket: &OwnedReadHalf) -> Result<(), End> {
+    async fn take_frames(&mut self, socket: &impl ReadHalf) -> Result<(), End> {
         let broker = Arc::clone(&self.broker);
         let mut outgoing = broker.executors.outgoing();
         while let Some(frame) = self.next_frame().inspect_err(|_| broker.executors.send(&mut outgoing))? {
             if !self.outbox.has_room(AHEAD, HELD_BYTES) {
                 broker.executors.send(&mut outgoing);
                 tokio::select! {
+                    biased;
                     () = self.outbox.room(AHEAD, HELD_BYTES) => {}
-                    () = closed(socket) => return Err(End::Closed),
+                    () = socket.closed() => return Err(End::Closed),
                 }
             }
             let mut charge = broker.budget.charge();
@@ -134,13 +132,14 @@ impl Reader {
     }
 
     /// Reads once. Room is made for what may come next, never for what was merely announced.
-    async fn fill(&mut self, socket: &mut OwnedReadHalf) -> Option<End> {
+    async fn fill(&mut self, socket: &mut impl ReadHalf) -> Option<End> {
         let held = self.buffer.len();
         self.charge.resize(held);
         if held > SMALL_FRAME_BYTES {
             tokio::select! {
+                biased;
                 () = self.broker.budget.room(held) => {}
-                () = closed(socket) => return Some(End::Closed),
+                () = socket.closed() => return Some(End::Closed),
                 () = tokio::time::sleep(PROGRESS_DEADLINE) => {
                     tracing::warn!(client = %self.client.host, "no memory for a large request; closing the connection");
                     return Some(End::Closed);
@@ -170,20 +169,7 @@ impl Reader {
     }
 }
 
-/// Waits until the client has closed its side, without reading: bytes that came before may still be unread.
-#[cfg(target_os = "linux")]
-async fn closed(socket: &OwnedReadHalf) {
-    // Told of no urgent data, since the socket is not registered for it; only of the end, of which this interest is told too.
-    let _ = socket.ready(tokio::io::Interest::PRIORITY).await;
-}
-
-/// Elsewhere the end is seen when what came before has been read.
-#[cfg(not(target_os = "linux"))]
-async fn closed(_socket: &OwnedReadHalf) {
-    std::future::pending().await
-}
-
-async fn write_answers(mut socket: OwnedWriteHalf, outbox: &Arc<Outbox>) {
+async fn write_answers(mut socket: impl AsyncWrite + Unpin, outbox: &Arc<Outbox>) {
     loop {
         let ready = outbox.take();
         for lot in ready.pieces.chunks(WRITE_BATCH) {
@@ -205,7 +191,7 @@ async fn write_answers(mut socket: OwnedWriteHalf, outbox: &Arc<Outbox>) {
 }
 
 /// Writes all of it, as long as the client takes some of it now and then.
-async fn write_all(socket: &mut OwnedWriteHalf, pieces: &[Bytes]) -> std::io::Result<()> {
+async fn write_all(socket: &mut (impl AsyncWrite + Unpin), pieces: &[Bytes]) -> std::io::Result<()> {
     let mut slices: Vec<std::io::IoSlice<'_>> = pieces.iter().map(|piece| std::io::IoSlice::new(piece)).collect();
     let mut rest = &mut slices[..];
     while !rest.is_empty() {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::connection;
+use super::network::Listener;
 use crate::broker::{Broker, Client};
 use crate::server::Phase;
 use crate::settings::Address;
@@ -20,16 +20,17 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// Accepts until told to stop. `advertised` is what clients of this listener are told to connect to.
 pub async fn accept(
     broker: Arc<Broker>,
-    listener: TcpListener,
+    listener: impl Listener,
     advertised: Address,
     mut phase: watch::Receiver<Phase>,
 ) {
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             _ = phase.wait_for(|phase| *phase >= Phase::Finishing) => return,
+            accepted = listener.accept() => accepted,
         };
-        let (socket, peer) = match accepted {
+        let (read, write, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file handles, mostly: those connected go on, newcomers wait.
@@ -50,8 +51,9 @@ pub async fn accept(
         let mut phase = phase.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = connection::serve(Arc::clone(&broker), client, socket) => {}
+                biased;
                 _ = phase.wait_for(|phase| *phase == Phase::Closed) => {}
+                () = connection::serve(Arc::clone(&broker), client, read, write) => {}
             }
             broker.metrics.connections.fetch_sub(1, Ordering::Relaxed);
         });

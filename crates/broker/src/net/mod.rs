@@ -5,4 +5,5 @@
 pub mod budget;
 pub mod connection;
 pub mod listener;
+pub mod network;
 pub mod outbox;

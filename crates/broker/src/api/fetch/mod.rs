@@ -48,6 +48,7 @@ fn send(call: Call, plan: &Plan, found: Found) {
 /// Waits until there is enough or the time is up, and then until it is this request's turn to hold records.
 async fn answer_later(call: Call, plan: Plan) {
     tokio::select! {
+        biased;
         () = plan.wait(&call.broker) => {}
         () = call.reply.unwanted() => return,
     }
@@ -61,7 +62,7 @@ async fn answer_later(call: Call, plan: Plan) {
         if !call.reply.is_turn() {
             continue; // an answer has come between; to wait for it here might keep it from coming
         }
-        let _of_all = broker.disk_turns.turn().await;
+        let _of_all = broker.turns.disk_reads.turn().await;
         return read_aside(call, plan).await;
     }
 }

@@ -19,6 +19,7 @@ impl Plan {
         let until = tokio::time::Instant::now() + self.max_wait;
         while !self.has_enough(broker, &mut counts) {
             tokio::select! {
+                biased;
                 () = parked.waiter.moved() => {}
                 () = tokio::time::sleep_until(until) => return,
             }
