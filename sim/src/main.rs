@@ -1,19 +1,17 @@
-//! The crash explorer's command line: explore crash points, replay one, or show that planted bugs are caught.
+//! The simulations' command line: crash the engine at every I/O, run the whole server through storms, check a history.
 //!
-//! The only place with threads: each takes whole seeds, and results are put in order of seeds, so that the outcome does not
-//! depend on them. Deliberately not here: anything that decides.
+//! Deliberately not here: anything that decides.
 
+mod commands;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use clap::{Parser, Subcommand, ValueEnum};
-use pagemark_sim::bugs;
-use pagemark_sim::campaign::{Limits, Report, explore_seed, replay, trace};
-use pagemark_sim::explore::{Case, IMAGES};
-use pagemark_storage::planted::PlantedBug;
+use clap::{Parser, Subcommand};
 
-/// Crashes the storage engine at every I/O of seeded runs and checks what it recovers.
+use commands::{crash, seeds};
+
+/// Runs Pagemark on simulated disks, networks and time, and checks what comes of it.
 #[derive(Debug, Parser)]
 #[command(name = "pagemark-sim")]
 struct Cli {
@@ -24,7 +22,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Explore crash points. Exit code 1 if a promise is broken.
-    Crash(CrashArgs),
+    Crash(crash::CrashArgs),
+    /// Run the whole server through storms, a seed each. Exit code 1 if a promise is broken.
+    Seeds(seeds::SeedsArgs),
+    /// Check a history, one JSON object a line. Exit code 1 if it shows a broken promise.
+    History {
+        /// The file.
+        file: PathBuf,
+    },
     /// Show for every planted bug after how many crash points it is caught, as a table. Needs the feature planted-bugs.
     Bugs {
         /// Crash points to try for each bug.
@@ -33,214 +38,15 @@ enum Command {
     },
 }
 
-#[derive(Debug, clap::Args)]
-struct CrashArgs {
-    /// How many crash points, over as many seeds as it takes.
-    #[arg(long, default_value_t = 5_000)]
-    points: u64,
-    /// The first seed.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Crash points of one seed at most; a run has one to two thousand.
-    #[arg(long, default_value_t = 1_000)]
-    points_per_seed: u64,
-    /// Replay one case only: SEED:POINT:IMAGE, or SEED for the run without a crash.
-    #[arg(long)]
-    replay: Option<String>,
-    /// With --replay: print so many I/Os of the run before the crash.
-    #[arg(long, default_value_t = 0)]
-    trace: usize,
-    /// Plant a bug. Needs the feature planted-bugs.
-    #[arg(long)]
-    bug: Option<String>,
-    /// Stop a seed after this many failures.
-    #[arg(long, default_value_t = 5)]
-    max_failures: usize,
-    /// How to print the outcome.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Output {
-    Text,
-    Json,
-}
-
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Crash(args) => crash(&args),
-        Command::Bugs { points } => print_bugs(points),
+        Command::Crash(args) => crash::crash(&args),
+        Command::Seeds(args) => seeds::run(&args),
+        Command::History { file } => seeds::check_file(&file),
+        Command::Bugs { points } => crash::print_bugs(points),
     };
     outcome.unwrap_or_else(|message| {
         eprintln!("{message}");
         ExitCode::from(2)
     })
-}
-
-fn crash(args: &CrashArgs) -> Result<ExitCode, String> {
-    let planted = args.bug.as_deref().map(bugs::by_name).transpose()?;
-    if let Some(text) = &args.replay {
-        return replay_one(text, planted, args.trace);
-    }
-    let report = explore_all(args, planted);
-    match args.output {
-        Output::Text => print!("{}", summary(&report)),
-        Output::Json => println!("{}", json(&report)),
-    }
-    let bug = args.bug.as_ref().map_or(String::new(), |name| format!(" --bug {name}"));
-    for failure in &report.failures {
-        eprintln!("FAILED {failure}{bug}");
-    }
-    Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-fn replay_one(text: &str, planted: Option<PlantedBug>, traced: usize) -> Result<ExitCode, String> {
-    let wrong = || format!("--replay takes SEED:POINT:IMAGE or SEED, not {text}");
-    let numbers: Vec<u64> = text.split(':').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
-    let case = match numbers[..] {
-        [seed] => Case { seed, point: u64::MAX, image: 0 },
-        [seed, point, image] if image < IMAGES => Case { seed, point, image },
-        _ => return Err(wrong()),
-    };
-    if traced > 0 {
-        trace(case, planted, traced).iter().for_each(|line| println!("{line}"));
-    }
-    match replay(case, planted) {
-        Ok(()) => {
-            println!("{text}: every promise is kept");
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(violation) => {
-            println!("{text}: {violation}");
-            Ok(ExitCode::from(1))
-        }
-    }
-}
-
-/// Explores seeds until there are enough crash points. Which seeds, and how far, does not depend on the number of threads.
-fn explore_all(args: &CrashArgs, planted: Option<PlantedBug>) -> Report {
-    let mut total = Report::default();
-    let mut seed = args.seed;
-    while total.points < args.points {
-        let missing = args.points - total.points;
-        let seeds = missing.div_ceil(args.points_per_seed.max(1)).max(1);
-        let limits = Limits { points: args.points_per_seed.min(missing.div_ceil(seeds)), failures: args.max_failures };
-        for report in explore_seeds(seed, seeds, limits, planted) {
-            total.add(report);
-        }
-        seed += seeds;
-    }
-    total
-}
-
-fn explore_seeds(first: u64, count: u64, limits: Limits, planted: Option<PlantedBug>) -> Vec<Report> {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64).min(count);
-    let next = AtomicU64::new(0);
-    let reports: Mutex<Vec<(u64, Report)>> = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count {
-                        break;
-                    }
-                    let report = explore_seed(first + index, limits, planted);
-                    eprintln!(
-                        "seed {}: {} of {} crash points, {} broken",
-                        first + index,
-                        report.points,
-                        report.points_of_runs,
-                        report.failures.len()
-                    );
-                    reports.lock().expect("a thread that panics ends the program").push((index, report));
-                }
-            });
-        }
-    });
-    let mut reports = reports.into_inner().expect("the threads are done");
-    reports.sort_by_key(|(index, _)| *index);
-    reports.into_iter().map(|(_, report)| report).collect()
-}
-
-/// The counts, name and number.
-fn counts(report: &Report) -> Vec<(&'static str, u64)> {
-    vec![
-        ("seeds", report.seeds),
-        ("crash_points", report.points),
-        ("images_opened", report.effort.images),
-        ("engines_opened", report.effort.opens),
-        ("recoveries_interrupted", report.effort.interrupted),
-        ("starts_from_the_older_checkpoint", report.effort.fell_back),
-        ("batches_compared", report.effort.batches),
-        ("batches_appended", report.totals.appended),
-        ("batches_read", report.totals.read),
-        ("retries_recognised", report.totals.duplicates),
-        ("lost_batches_resent", report.totals.resent),
-        ("topics_deleted", report.totals.deleted),
-        ("topics_made_again", report.totals.recreated),
-        ("topics_made_again_after_a_restart", report.totals.recreated_later),
-        ("logs_trimmed", report.totals.trimmed),
-        ("restarts_within_runs", report.totals.restarts),
-        ("lives_ended_by_faults", report.totals.failed_lives),
-        ("partitions_quarantined", report.totals.quarantined),
-        ("recoveries_that_bore_a_fault", report.effort.lived_on),
-        ("checkpoints", report.totals.checkpoints),
-        ("incremental_checkpoints", report.totals.incremental_checkpoints),
-        ("chunks_appended", report.totals.chunks),
-        ("segments_sealed", report.totals.segments_sealed),
-        ("recycled_rounds", report.totals.recycled_rounds),
-        ("violations", report.failures.len() as u64),
-    ]
-}
-
-fn summary(report: &Report) -> String {
-    let mut text = String::new();
-    for (name, count) in counts(report) {
-        text.push_str(&format!("{:>12}  {}\n", count, name.replace('_', " ")));
-    }
-    for (kind, count) in report.by_kind() {
-        text.push_str(&format!("{count:>12}  of them {kind:?}\n"));
-    }
-    text.push_str("      in runs  in recoveries\n");
-    for ((kind, part, runs), (.., recoveries)) in report.totals.struck.all().zip(report.effort.struck.all()) {
-        text.push_str(&format!("{runs:>12}   {recoveries:>12}  {} in {part:?}\n", kind.replace('_', " ")));
-    }
-    text
-}
-
-fn json(report: &Report) -> serde_json::Value {
-    let mut object: serde_json::Map<_, _> =
-        counts(report).into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
-    let kinds = report.by_kind().into_iter().map(|(kind, count)| (format!("{kind:?}"), count.into()));
-    object.insert("violations_by_kind".to_owned(), kinds.collect::<serde_json::Map<_, _>>().into());
-    for (place, struck) in [("faults_in_runs", report.totals.struck), ("faults_in_recoveries", report.effort.struck)] {
-        let counts =
-            struck.all().map(|(kind, part, count)| (format!("{kind}_in_{part:?}").to_lowercase(), count.into()));
-        object.insert(place.to_owned(), counts.collect::<serde_json::Map<_, _>>().into());
-    }
-    let failures = report.failures.iter().map(|failure| {
-        serde_json::json!({
-            "seed": failure.seed,
-            "replay": failure.case.map(|case| case.to_string()),
-            "kind": format!("{:?}", failure.violation.kind),
-            "detail": failure.violation.detail,
-        })
-    });
-    object.insert("failures".to_owned(), failures.collect::<Vec<_>>().into());
-    object.into()
-}
-
-fn print_bugs(points: u64) -> Result<ExitCode, String> {
-    bugs::check_planted()?;
-    let mut all_caught = true;
-    println!("{}", bugs::TABLE_HEAD);
-    for bug in PlantedBug::ALL {
-        let hunt = bugs::hunt(Some(bug), points);
-        all_caught &= hunt.caught.is_some();
-        println!("{}", bugs::table_row(bug, &hunt));
-        eprintln!("{bug:?}: {} crash points", hunt.points);
-    }
-    Ok(if all_caught { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -17,6 +17,7 @@ mod python;
 mod rng;
 mod scale;
 mod settings_docs;
+mod sim;
 mod story;
 mod table;
 mod test;
@@ -43,6 +44,7 @@ enum Command {
     Kills(kills::Args),
     Scale(scale::Args),
     Bench(bench::Args),
+    Sim(sim::Args),
     SettingsDocs(settings_docs::Args),
     Golden(golden::Args),
     Fuzz(fuzz::Args),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Kills(args) => kills::run(&args),
         Command::Scale(args) => scale::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Sim(args) => sim::run(&args),
         Command::SettingsDocs(args) => settings_docs::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use pagemark_demo::show::aligned;
 
 use crate::workspace::{cargo, has_program, root};
-use crate::{fuzz, kcat, tidy};
+use crate::{fuzz, kcat, sim, tidy};
 
 /// Run everything that must pass before a change lands; at the end a table of steps.
 #[derive(Debug, clap::Args)]
@@ -27,6 +27,9 @@ pub struct Args {
     /// Crash points to explore
     #[arg(long, default_value_t = 5_000)]
     points: u64,
+    /// Seeds of the whole server's simulation
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
     /// Inputs of the fuzz targets
     #[arg(long, default_value_t = 200_000)]
     executions: u64,
@@ -58,6 +61,7 @@ const STEPS: &[Step] = &[
     Step { name: "tests", what: "unit and integration tests", run: tests },
     Step { name: "docs", what: "rustdoc, warnings are errors", run: docs },
     Step { name: "crash-points", what: "simulated disk, crashed at every I/O", run: crash_points },
+    Step { name: "storms", what: "the whole server under simulation", run: storms },
     Step { name: "fuzz", what: "hostile bytes into every reader", run: fuzz_smoke },
     Step { name: "kills", what: "real broker, kill -9 under an oracle", run: kills },
     Step { name: "scale", what: "many partitions and a log, restarted and killed, in small", run: scale },
@@ -149,6 +153,13 @@ fn crash_points(args: &Args) -> Result<Outcome> {
     Ok(match outcome {
         Outcome::Passed(_) => Outcome::Passed(args.points),
         other => other,
+    })
+}
+
+fn storms(args: &Args) -> Result<Outcome> {
+    Ok(match sim::run(&sim::Args::of(args.seeds))? {
+        true => Outcome::Passed(args.seeds),
+        false => Outcome::Failed(0, 1, "a promise was broken; the lines above say how to replay it".to_owned()),
     })
 }
 

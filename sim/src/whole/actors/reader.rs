@@ -1,0 +1,75 @@
+//! Somebody who reads here and there, and at the end everything.
+//!
+//! Deliberately not here: groups.
+
+use std::rc::Rc;
+
+use super::{AUDIT, BILLING, OPERATORS, ORDERS, SCRATCH, pause};
+use crate::rng::Rng;
+use crate::whole::calls;
+use crate::whole::link::Link;
+use crate::whole::world::{Stage, World};
+
+/// Reads until everything has been said, and then says the last word.
+pub async fn run(world: Rc<World>, name: String, mut rng: Rng) {
+    let mut link = Link::new(&world, name);
+    while world.stage.get() < Stage::LastWord {
+        pause(&mut rng, 300).await;
+        let name = [ORDERS, AUDIT, SCRATCH][rng.index(3)];
+        let Some(topic) = world.topic(name) else { continue };
+        let partition = rng.below(world.options.partitions as u64) as i32;
+        let _ = match rng.below(4) {
+            0 if name != SCRATCH => calls::bounds(&world, &mut link, name, topic, partition).await.map(|_| ()),
+            1 => {
+                let group = [BILLING, OPERATORS][rng.index(2)];
+                calls::look(&world, &mut link, group, &[(name.to_owned(), partition)]).await.map(|_| ())
+            }
+            _ => {
+                let from = rng.below(200) as i64;
+                calls::fetch(&world, &mut link, topic, partition, from).await.map(|_| ())
+            }
+        };
+    }
+    last_word(&world, &mut link, &mut rng).await;
+    world.stage.set(Stage::Over);
+}
+
+async fn last_word(world: &World, link: &mut Link, rng: &mut Rng) {
+    let topics = world.topics.borrow().clone();
+    for (name, topic) in topics {
+        for partition in 0..world.options.partitions {
+            let mut from = 0;
+            loop {
+                match calls::fetch(world, link, topic, partition, from).await {
+                    Ok(found) if found.code == 0 => {
+                        from = found.records.last().map_or(from, |(offset, _)| offset + 1);
+                        if from >= found.high_watermark {
+                            break;
+                        }
+                    }
+                    Ok(found) if found.code == 1 => match calls::bounds(world, link, &name, topic, partition).await {
+                        Ok(_) => from = first_offset(world, topic, partition).max(from + 1),
+                        Err(_) => pause(rng, 50).await,
+                    },
+                    _ => pause(rng, 50).await,
+                }
+            }
+            for group in [BILLING, OPERATORS] {
+                while !matches!(calls::look(world, link, group, &[(name.clone(), partition)]).await, Ok(Some(_))) {
+                    pause(rng, 50).await;
+                }
+            }
+        }
+    }
+}
+
+/// Where the partition begins, as the history has it from the question just asked.
+fn first_offset(world: &World, topic: uuid::Uuid, partition: i32) -> i64 {
+    use crate::history::What;
+    let place = calls::place(topic, partition);
+    let told = |what: &What| match what {
+        What::Bound { place: of, end: false, offset } if *of == place => Some(*offset),
+        _ => None,
+    };
+    world.history.borrow().iter().rev().find_map(|event| told(&event.what)).unwrap_or(0)
+}

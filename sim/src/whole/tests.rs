@@ -1,0 +1,22 @@
+//! That runs are what they claim: equal for equal seeds, different for others, and without a broken promise.
+
+use super::*;
+
+#[test]
+fn a_seed_replays_to_the_last_line_and_another_seed_differs() {
+    let [first, again, other] = [3, 3, 4].map(|seed| run(seed).trace);
+    assert!(first.len() >= 1_000, "{} lines", first.len());
+    let differing = first.iter().zip(&again).position(|(a, b)| a != b);
+    assert_eq!(differing.map(|at| (&first[at], &again[at])), None);
+    assert_eq!(first.len(), again.len());
+    assert_ne!(first, other);
+}
+
+#[test]
+fn a_few_seeds_keep_every_promise() {
+    for seed in 1..=10 {
+        let outcome = run(seed);
+        assert_eq!(outcome.violations, [], "seed {seed}");
+        assert!(outcome.history.iter().any(|event| event.what == What::Settled), "seed {seed} has come to its end");
+    }
+}
