@@ -116,8 +116,8 @@ impl Group {
         }
         let mut member = Member::new(request);
         member.joined = self.roster.next_join();
-        member.park_join(turn, to, &member_id);
         self.roster.add(member_id.clone(), member);
+        self.roster.park_join(turn, to, &member_id);
         self.roster.schedule(&member_id, turn.now.mono);
         match state {
             GroupState::Empty => self.begin_first_rebalance(turn),
@@ -141,7 +141,7 @@ impl Group {
         if let Some(member) = self.roster.members.get_mut(&request.member_id) {
             member.update(request);
             member.joined = joined;
-            member.park_join(turn, to, &request.member_id);
+            self.roster.park_join(turn, to, &request.member_id);
             self.roster.schedule(&request.member_id, turn.now.mono);
         }
     }
@@ -155,9 +155,7 @@ impl Group {
         let limit = turn.settings.group_max_size;
         let member = self.asking(request).and_then(|member_id| self.roster.members.get(member_id));
         match self.state() {
-            GroupState::PreparingRebalance => {
-                member.is_some_and(|member| member.joining.is_some()) || self.roster.joining() < limit
-            }
+            GroupState::PreparingRebalance => member.is_some_and(Member::is_joining) || self.roster.joining() < limit,
             GroupState::CompletingRebalance | GroupState::Stable => {
                 member.is_some() || self.roster.members.len() < limit
             }

@@ -53,8 +53,7 @@ impl Group {
     /// Ends the waiting if everybody is here and no id is still out (G-15). The first rebalance never ends early (G-14).
     pub(crate) fn try_complete_join(&mut self, turn: &mut Turn<'_>) {
         let rejoining = matches!(self.roster.preparing, Some(Preparing { kind: PreparingKind::Rejoin, .. }));
-        let all_here = self.roster.members.values().all(|member| member.joining.is_some());
-        if rejoining && all_here && self.roster.pending.is_empty() {
+        if rejoining && self.roster.all_joining() && self.roster.pending.is_empty() {
             self.complete_join(turn);
         }
     }
@@ -77,7 +76,7 @@ impl Group {
 
     /// Ends the waiting with whoever is here: the next generation, or another wait, or an empty group (G-16, G-17).
     pub(crate) fn complete_join(&mut self, turn: &mut Turn<'_>) {
-        let missing = |member: &Member| member.joining.is_none() && member.instance_id.is_none();
+        let missing = |member: &Member| !member.is_joining() && member.instance_id.is_none();
         let gone: Vec<String> =
             self.roster.members.iter().filter(|(_, member)| missing(member)).map(|(id, _)| id.clone()).collect();
         for member_id in gone {
@@ -98,19 +97,17 @@ impl Group {
         let metadata = self.next_generation(turn);
         if let Err(error) = self.try_write(turn, &metadata) {
             // Joins are refused long before this; a group loaded from elsewhere may still be too large to go on.
-            for (member_id, mut member) in std::mem::take(&mut self.roster.members) {
+            for (member_id, mut member) in self.roster.take_all() {
                 member.refuse(turn, After::Nothing, error, &member_id);
             }
-            self.roster.static_ids.clear();
-            self.roster.sessions.clear();
             return self.become_empty(turn);
         }
         self.roster.preparing = None;
         self.roster.sync_deadline = Some(turn.in_ms(self.roster.rebalance_timeout_ms()));
-        for (member_id, member) in &mut self.roster.members {
+        for (member_id, member, to) in self.roster.end_joins() {
             member.is_new = false;
             member.synced = false;
-            if let Some(to) = member.joining.take() {
+            if let Some(to) = to {
                 turn.reply(to, After::OwnRecords, Answer::Join(join_answer_of(&metadata, member_id)));
             }
             member.touch(turn);
@@ -157,11 +154,11 @@ impl Group {
 
     /// The leader stays if it has joined, else whoever joined first leads. False if nobody has joined (G-16).
     fn elect_leader(&mut self) -> bool {
-        let joined = |id: &String| self.roster.members.get(id).is_some_and(|member| member.joining.is_some());
+        let joined = |id: &String| self.roster.members.get(id).is_some_and(Member::is_joining);
         if self.roster.leader.as_ref().is_some_and(joined) {
             return true;
         }
-        let here = self.roster.members.iter().filter(|(_, member)| member.joining.is_some());
+        let here = self.roster.members.iter().filter(|(_, member)| member.is_joining());
         match here.min_by_key(|(_, member)| member.joined) {
             Some((first, _)) => {
                 self.roster.leader = Some(first.clone());

@@ -38,6 +38,8 @@ pub(crate) struct Roster {
     pub(super) sessions: Sessions,
     /// Number of joins so far, to know who came first.
     joins: u64,
+    /// Number of members whose join is parked.
+    joining: usize,
 }
 
 /// Ids handed out, kept twice: by name, and in the order in which they lapse, so that the next to lapse is found at once
@@ -124,8 +126,8 @@ pub(crate) struct Member {
     pub(crate) is_new: bool,
     /// Has asked for its assignment in the present generation.
     pub(crate) synced: bool,
-    /// Its parked JoinGroup.
-    pub(crate) joining: Option<ReplyTo>,
+    /// Its parked JoinGroup; the roster counts these.
+    joining: Option<ReplyTo>,
     /// Its parked SyncGroup.
     pub(crate) syncing: Option<ReplyTo>,
     /// When it is taken for dead; none while it is parked (G-21).
@@ -208,8 +210,12 @@ impl Member {
         }
     }
 
-    /// Leaves the parked join waiting; an older one of the same member is told to try again.
-    pub(crate) fn park_join(&mut self, turn: &mut Turn<'_>, to: ReplyTo, member_id: &str) {
+    /// Whether its join is parked.
+    pub(crate) fn is_joining(&self) -> bool {
+        self.joining.is_some()
+    }
+
+    fn park_join(&mut self, turn: &mut Turn<'_>, to: ReplyTo, member_id: &str) {
         if let Some(older) = self.joining.replace(to) {
             let answer = JoinAnswer::error(ErrorCode::RebalanceInProgress, member_id.to_owned());
             turn.reply(older, After::Nothing, Answer::Join(answer));
@@ -268,12 +274,40 @@ impl Roster {
             self.static_ids.insert(instance_id.clone(), member_id.clone());
         }
         self.leader.get_or_insert_with(|| member_id.clone());
-        self.members.insert(member_id, member);
+        self.joining += usize::from(member.is_joining());
+        let before = self.members.insert(member_id, member);
+        self.joining -= before.map_or(0, |member| usize::from(member.is_joining()));
+    }
+
+    /// Leaves a member's join waiting; an older one of the same member is told to try again.
+    pub(crate) fn park_join(&mut self, turn: &mut Turn<'_>, to: ReplyTo, member_id: &str) {
+        if let Some(member) = self.members.get_mut(member_id) {
+            self.joining += usize::from(!member.is_joining());
+            member.park_join(turn, to, member_id);
+        }
+    }
+
+    /// All members, each with its parked join, which waits no more.
+    pub(crate) fn end_joins(&mut self) -> impl Iterator<Item = (&String, &mut Member, Option<ReplyTo>)> {
+        self.joining = 0;
+        self.members.iter_mut().map(|(member_id, member)| {
+            let to = member.joining.take();
+            (member_id, member, to)
+        })
+    }
+
+    /// Takes all members out; what they have parked is the caller's to answer.
+    pub(crate) fn take_all(&mut self) -> BTreeMap<String, Member> {
+        self.static_ids.clear();
+        self.sessions.clear();
+        self.joining = 0;
+        std::mem::take(&mut self.members)
     }
 
     /// Takes a member out; what it has parked is the caller's to answer.
     pub(crate) fn take(&mut self, member_id: &str) -> Option<Member> {
         let mut member = self.members.remove(member_id)?;
+        self.joining -= usize::from(member.is_joining());
         if let Some(at) = member.scheduled.take() {
             self.sessions.remove(at, member_id);
         }
@@ -306,7 +340,13 @@ impl Roster {
 
     /// Number of members whose join is parked.
     pub(crate) fn joining(&self) -> usize {
-        self.members.values().filter(|member| member.joining.is_some()).count()
+        debug_assert_eq!(self.joining, self.members.values().filter(|member| member.is_joining()).count());
+        self.joining
+    }
+
+    /// Whether everybody's is.
+    pub(crate) fn all_joining(&self) -> bool {
+        self.joining() == self.members.len()
     }
 
     /// The group's rebalance timeout, milliseconds.

@@ -100,13 +100,13 @@ mod tests {
         let mut roster = Roster::default();
         let id = |n: u64| format!("member-{n}");
         for n in 0..MEMBERS {
-            let mut member = Member::new(&request(&id(n)));
-            member.park_join(&mut turn_at(n), ReplyTo(n), &id(n));
-            roster.add(id(n), member);
+            roster.add(id(n), Member::new(&request(&id(n))));
+            roster.park_join(&mut turn_at(n), ReplyTo(n), &id(n));
             roster.schedule(&id(n), MonoMs(n));
-            let member = roster.members.get_mut(&id(n)).unwrap();
-            (member.joining, member.is_new) = (None, false);
-            member.touch(&turn_at(n));
+        }
+        roster.end_joins().for_each(|(_, member, _)| member.is_new = false);
+        for n in 0..MEMBERS {
+            roster.members.get_mut(&id(n)).unwrap().touch(&turn_at(n));
         }
         let sessions = 10;
         let mut silent_since = 0;

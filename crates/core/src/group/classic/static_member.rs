@@ -34,9 +34,7 @@ impl Group {
         if self.state() == GroupState::Stable && self.take_place_in_record(turn, to, old_id, &new_id, request) {
             return;
         }
-        if let Some(member) = self.roster.members.get_mut(&new_id) {
-            member.park_join(turn, to, &new_id);
-        }
+        self.roster.park_join(turn, to, &new_id);
         self.membership_changed(turn);
     }
 
