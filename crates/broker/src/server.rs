@@ -191,6 +191,7 @@ async fn assemble(
         group_shards: settings.offsets_topic_num_partitions.unsigned_abs(),
         configs: Arc::clone(&configs),
         metrics: Arc::clone(&metrics),
+        allowance: Arc::default(),
     });
     let admin = TopicAdmin::new(
         Arc::clone(&engine),

@@ -5,6 +5,7 @@
 //! everything that arrived during the one before. There is no task per partition and no message per record.
 //! Deliberately not here: the decisions themselves (`core`), sockets (`net`), formats of requests (`api`).
 
+mod allowance;
 mod group_shard;
 mod groups;
 mod handle;
@@ -13,6 +14,7 @@ mod produce;
 mod trim;
 mod turn;
 
+pub use allowance::Allowance;
 pub use groups::{GroupAnswer, GroupWork};
 pub use handle::{Executors, Outgoing};
 pub use produce::{ProduceAnswer, ProduceResult, ProduceWork};

@@ -81,9 +81,7 @@ impl Executor {
                 return work.answer.settle(ProduceResult::Failed(refusal.error_code(), refusal.to_string()));
             }
             AppendVerdict::Duplicate { base_offset, timestamp_ms, .. } => done(base_offset, timestamp_ms),
-            AppendVerdict::Append { .. } if self.headroom.spare_bytes < bytes => {
-                // What comes after it waits, too: a smaller batch must not overtake one of the same producer.
-                self.headroom.spare_bytes = 0;
+            AppendVerdict::Append { .. } if work.walked.is_ok() && !self.allowance.take(&mut self.look, bytes) => {
                 let why = "the disk is nearly full: records are taken again when there is room".to_owned();
                 return work.answer.settle(ProduceResult::Failed(ErrorCode::KafkaStorageError, why));
             }
@@ -93,7 +91,6 @@ impl Executor {
                     (Ok(_), true) => Stamp::LogAppendTime { now_ms },
                     (Ok(walked), false) => Stamp::CreateTime { max_timestamp_ms: walked.max_timestamp_ms },
                 };
-                self.headroom.spare_bytes -= bytes;
                 let batch = stamped(state, base_offset, &work.batch, time, self.now.mono);
                 self.turn.append(work.partition.shard, Append::new(work.partition.key, batch));
                 done(base_offset, if work.log_append_time { now_ms } else { -1 })

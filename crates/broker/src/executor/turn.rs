@@ -14,6 +14,7 @@ use pagemark_storage::engine::{
 use pagemark_wire::types::{Offset, PartitionKey};
 use tokio::sync::{oneshot, watch};
 
+use super::allowance::{Allowance, Look};
 use super::group_shard::{OwnedGroupShard, Phase};
 use super::mailbox::Mailbox;
 use super::produce::{Produced, alone};
@@ -48,6 +49,8 @@ pub struct ExecutorParts {
     pub configs: Arc<BrokerConfigs>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// How much they may take together.
+    pub allowance: Arc<Allowance>,
 }
 
 /// What waits for a write to be durable, in order of writes.
@@ -115,8 +118,10 @@ pub(super) struct Executor {
     next_sweep: MonoMs,
     /// Both clocks as read at the start of the turn.
     pub now: Now,
-    /// How much room there was at the start of the turn, less what the turn takes.
+    /// How much room there was at the start of the turn.
     pub headroom: Headroom,
+    pub allowance: Arc<Allowance>,
+    pub look: Look,
     pub partitions: HashMap<PartitionKey, OwnedPartition>,
     epochs: HashMap<ShardId, ShardEpoch>,
     pub group_shards: BTreeMap<u32, OwnedGroupShard>,
@@ -134,6 +139,8 @@ impl Executor {
             mailbox,
             now,
             headroom: Headroom::default(),
+            allowance: parts.allowance,
+            look: Look::default(),
             progress: parts.progress.subscribe(),
             engine: parts.engine,
             registry: parts.registry,
@@ -160,7 +167,11 @@ impl Executor {
         loop {
             self.wait().await;
             self.now = self.host.now();
-            self.headroom = self.engine.headroom();
+            self.headroom = Headroom::default();
+            self.look = self.allowance.look(|| {
+                self.headroom = self.engine.headroom();
+                self.headroom.spare_bytes
+            });
             self.mailbox.drain(&mut work);
             for item in work.drain(..) {
                 self.take(item);
@@ -278,6 +289,7 @@ impl Executor {
                 self.hand_over_groups(shard, &appended);
             }
         }
+        self.allowance.hand_over(&mut self.look);
         // A shard without an append has nothing but duplicates this turn, of batches that an earlier write of ours holds.
         for duplicates in produced.into_values() {
             self.hand_over_produced(duplicates, &Ok(self.last_lsn));
