@@ -119,14 +119,14 @@ impl Candidate {
 pub(super) struct Readable {
     /// The two newest, newest first; a third if something that one of them refers to is not there.
     pub candidates: Vec<Candidate>,
-    /// Those of which no file could be read.
-    pub lost: Vec<u64>,
-    /// One file could not be read of something that the other file still tells.
+    /// Those of which no file could be read, and those that make no sense.
+    pub lost: BTreeSet<u64>,
+    /// One file is not as it was, of something that the other file still tells.
     pub single: bool,
 }
 
 pub(super) fn read(disk: &dyn Disk, found: &Directory) -> Result<Readable, OpenError> {
-    let mut checkpoints = Checkpoints { disk, read: BTreeMap::new(), single: false };
+    let mut checkpoints = Checkpoints { disk, read: BTreeMap::new(), senseless: Vec::new(), single: false };
     let mut candidates: Vec<Candidate> = Vec::new();
     for number in found.numbers.iter().rev() {
         candidates.extend(checkpoints.candidate(*number, found)?);
@@ -135,7 +135,8 @@ pub(super) fn read(disk: &dyn Disk, found: &Directory) -> Result<Readable, OpenE
             break;
         }
     }
-    let lost = checkpoints.read.iter().filter(|(_, read)| read.is_none()).map(|(number, _)| *number).collect();
+    let lost = checkpoints.read.iter().filter(|(_, read)| read.is_none()).map(|(number, _)| *number);
+    let lost = lost.chain(checkpoints.senseless).collect();
     Ok(Readable { candidates, lost, single: checkpoints.single })
 }
 
@@ -157,6 +158,7 @@ struct Checkpoints<'a> {
     disk: &'a dyn Disk,
     /// `None` if damaged.
     read: BTreeMap<u64, Option<(Head, Bytes)>>,
+    senseless: Vec<u64>,
     single: bool,
 }
 
@@ -180,7 +182,10 @@ impl Checkpoints<'_> {
             match previous {
                 0 => break,
                 // A chain leads backwards, or it is none.
-                _ if previous >= next => return Ok(None),
+                _ if previous >= next => {
+                    self.senseless.push(next);
+                    return Ok(None);
+                }
                 _ => next = previous,
             }
         }
@@ -189,6 +194,7 @@ impl Checkpoints<'_> {
         for (head, state) in links.iter().rev() {
             if checkpoint::restore(&mut fold, state).is_none() {
                 tracing::error!(number = head.number, "a checkpoint makes no sense");
+                self.senseless.push(head.number);
                 return Ok(None);
             }
             match head.previous {
@@ -210,9 +216,9 @@ impl Checkpoints<'_> {
         }
         let mut readable = None;
         for copy in 0..COPIES.len() {
-            readable = self.read_file(number, copy)?;
-            if readable.is_some() {
-                self.single |= copy > 0;
+            if let Some((head, state, len)) = self.read_file(number, copy)? {
+                self.single |= copy > 0 || !self.copies_have(number, len)?;
+                readable = Some((head, state));
                 break;
             }
         }
@@ -220,7 +226,24 @@ impl Checkpoints<'_> {
         Ok(readable)
     }
 
-    fn read_file(&self, number: u64, copy: usize) -> Result<Option<(Head, Bytes)>, OpenError> {
+    /// Whether the copies of a checkpoint's first file are there, and as long as that.
+    fn copies_have(&self, number: u64, len: u64) -> Result<bool, OpenError> {
+        for copy in 1..COPIES.len() {
+            let path = checkpoint_path(number, copy);
+            match self.disk.length(&path) {
+                Ok(found) if found == len => {}
+                Err(error) if !is_lost(&error) => return Err(io_error("asking how long a checkpoint is")(error)),
+                found => {
+                    tracing::error!(path, ?found, len, "the copy of a checkpoint is gone, or not as long as it was");
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// A file's head, its state, and how long it is.
+    fn read_file(&self, number: u64, copy: usize) -> Result<Option<(Head, Bytes, u64)>, OpenError> {
         let path = checkpoint_path(number, copy);
         let read = || -> io::Result<Bytes> {
             let file = self.disk.open(&path)?;
@@ -236,7 +259,7 @@ impl Checkpoints<'_> {
             bytes => bytes.map_err(io_error("reading a checkpoint"))?,
         };
         match checkpoint::decode(&bytes) {
-            Ok((head, state)) if head.number == number => Ok(Some((head, state))),
+            Ok((head, state)) if head.number == number => Ok(Some((head, state, bytes.len() as u64))),
             Ok(_) | Err(Unreadable::Damaged) => {
                 tracing::error!(path, "a checkpoint is damaged");
                 Ok(None)

@@ -94,7 +94,7 @@ fn choose(
     disk: &dyn Disk,
     options: &LocalOptions,
     candidates: Vec<Candidate>,
-    lost: &[u64],
+    lost: &BTreeSet<u64>,
     newest: u64,
     log: &LogDir,
 ) -> Result<Vec<Candidate>, OpenError> {
@@ -119,8 +119,7 @@ fn choose(
     let ((damage, _), basis) = &ranked[0];
     if *damage > 0 && !newest_is_read {
         let older = basis.head.number;
-        let lost = lost.iter().filter(|number| **number > older);
-        let lost = lost.map(|number| checkpoint_path(*number, 0)).collect::<Vec<_>>().join(", ");
+        let lost = lost.range(older + 1..).map(|number| checkpoint_path(*number, 0)).collect::<Vec<_>>().join(", ");
         let why = format!(
             "checkpoint {newest} cannot be used: both files of a checkpoint are damaged or missing ({lost}, and the same with .copy)"
         );
@@ -330,8 +329,8 @@ fn assemble(
     prepare(disk, found)?;
     log.blank_synced = log.blank.iter().all(|(_, file, _)| disk.sync_data(*file).is_ok());
     let later_file = log.used.range(head.next_generation..).next().is_some();
-    summary.clean =
-        head.clean && !summary.fell_back && replay.changes == 0 && replay.damaged_records == 0 && !later_file;
+    let undamaged = !damaged && replay.damaged_flushes == 0;
+    summary.clean = head.clean && !summary.fell_back && replay.changes == 0 && undamaged && !later_file;
     summary.records_replayed = replay.records;
     summary.damaged_records = replay.damaged_records;
     summary.metadata_damaged = replay.metadata_damaged;

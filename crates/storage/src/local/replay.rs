@@ -72,6 +72,8 @@ pub(super) struct Replay<'a> {
     /// Records other than flush records.
     pub changes: u64,
     pub damaged_records: u64,
+    /// Of flush records, which hold nothing.
+    pub damaged_flushes: u64,
     pub metadata_damaged: bool,
     /// There is a file that may hold what follows, and nobody can tell.
     pub end_is_illegible: bool,
@@ -104,6 +106,7 @@ impl<'a> Replay<'a> {
             records: 0,
             changes: 0,
             damaged_records: 0,
+            damaged_flushes: 0,
             metadata_damaged: false,
             end_is_illegible: false,
             gap: false,
@@ -281,16 +284,20 @@ impl<'a> Replay<'a> {
 
     fn step_over_damage(&mut self, cut_short: bool) -> Result<bool, ReplayError> {
         let (at, lsn) = (self.at, self.next_lsn);
-        self.damaged_records += 1;
         let legible = self.scan.as_mut().map_or(Ok(None), |scan| scan.legible(at.offset, lsn))?;
         if let Some(legible) = legible {
+            if legible.kind == Kind::Flush {
+                self.step_over_flush(Position { offset: at.offset + legible.size as u64, ..at });
+                return Ok(true);
+            }
+            self.damaged_records += 1;
             tracing::error!(
                 generation = at.generation,
                 offset = at.offset,
                 lsn,
                 "an acknowledged log record has rotted"
             );
-            self.metadata_damaged |= !matches!(legible.kind, Kind::Group | Kind::Flush);
+            self.metadata_damaged |= legible.kind != Kind::Group;
             for key in legible.partitions {
                 match self.fold.partition_mut(key) {
                     Ok(partition) => partition.quarantine(key, "acknowledged records have rotted in the log"),
@@ -307,11 +314,11 @@ impl<'a> Replay<'a> {
             && record.lsn == lsn + 1
             && !cut_short
         {
-            // Nothing but a flush record is so small, and it holds nothing.
-            self.at = *to;
-            self.next_lsn = lsn + 1;
+            // Nothing but a flush record is so small.
+            self.step_over_flush(*to);
             return Ok(true);
         }
+        self.damaged_records += 1;
         tracing::error!(
             generation = at.generation,
             offset = at.offset,
@@ -333,6 +340,18 @@ impl<'a> Replay<'a> {
         self.next_lsn = record.lsn;
         self.go_to(to.generation, to.offset);
         Ok(true)
+    }
+
+    /// A flush record has rotted: nothing is lost, and the log goes on.
+    fn step_over_flush(&mut self, next: Position) {
+        tracing::warn!(
+            generation = self.at.generation,
+            offset = self.at.offset,
+            "a flush record in the log has rotted"
+        );
+        self.damaged_flushes += 1;
+        self.at = next;
+        self.next_lsn += 1;
     }
 
     fn find_next(&self, at: Position, lsn: u64) -> Result<Option<(Position, Record)>, ReplayError> {

@@ -16,6 +16,7 @@ use crate::support::{checkpoint, flush};
 
 const PARTITIONS: i32 = 3;
 const HEAD_LEN: usize = 32;
+const FLUSH: u8 = 1;
 const GROUP: u8 = 2;
 const META: u8 = 3;
 const CREATE_TOPIC: u8 = 4;
@@ -175,6 +176,31 @@ fn what_rot_has_quarantined_stays_so_whatever_the_starts_after() {
             let read = engine.read(partition(1, 0), Offset(0), usize::MAX, Offset(i64::MAX));
             assert!(matches!(read, Err(EngineError::Quarantined { .. })));
             assert_eq!(engine.extent(partition(1, 1)).unwrap().durable_end, Offset(2));
+        }
+    }
+}
+
+/// It holds nothing. A start that counted it as damage was refused when a checkpoint was lost as well, although the log had everything.
+#[test]
+fn a_flush_record_that_has_rotted_is_no_damage() {
+    for (illegible, lost) in [(false, false), (true, false), (false, true), (true, true)] {
+        let disk = small_directory();
+        let path = newest_log(&disk);
+        let flushes = records(&disk, &path, FLUSH);
+        let (at, len) = flushes[flushes.len() - 2];
+        flip(&disk, &path, at + len - 1);
+        if illegible {
+            flip(&disk, &path, at + 28);
+        }
+        if lost {
+            ["ckpt", "copy"].iter().for_each(|ending| flip(&disk, &format!("checkpoints/00000002.{ending}"), 40));
+        }
+        let engine = open(&disk).engine();
+        let summary = engine.recovery_summary();
+        assert_eq!((summary.damaged_records, summary.fell_back), (0, lost), "{illegible}");
+        assert!(!summary.metadata_damaged && summary.quarantined.is_empty(), "{illegible} {lost}: {summary:?}");
+        for key in keys() {
+            assert_eq!(engine.extent(key).unwrap().durable_end, Offset(2), "{illegible} {lost}");
         }
     }
 }

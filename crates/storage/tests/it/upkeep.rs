@@ -306,6 +306,25 @@ fn a_checkpoint_that_a_start_passed_over_goes_before_the_one_that_it_chose() {
     }
 }
 
+#[test]
+fn a_checkpoint_whose_copy_is_gone_or_cut_soon_has_two_files_again() {
+    for cut in [None, Some(40)] {
+        let disk = three_packs();
+        ManualEngine::open(disk.clone(), options()).unwrap().engine().close().unwrap();
+        disk.restart(Cut::Kill);
+        let copy = files_in(&disk, "checkpoints/").pop().unwrap();
+        match cut {
+            None => disk.delete(&copy),
+            Some(length) => disk.truncate(&copy, length),
+        }
+        let manual = ManualEngine::open(disk.clone(), options()).unwrap();
+        assert!(manual.engine().recovery_summary().clean);
+        manual.run_background();
+        let stats = manual.engine().stats();
+        assert_eq!((stats.checkpoints, stats.incremental_checkpoints), (1, 0), "{cut:?}: at once, and whole");
+    }
+}
+
 /// A crash may tear a write anywhere, also within the zeros that pad its last record. That record is whole then, and a start that
 /// looked for the next one behind the end of the file took the file for one that somebody had shortened.
 #[test]
