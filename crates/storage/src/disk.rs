@@ -423,7 +423,7 @@ impl Disk for RealDisk {
 }
 
 /// Version of everything in a data directory. A directory of a newer one is refused and left alone.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 const LOCK_FILE: &str = "LOCK";
 
