@@ -9,6 +9,7 @@ mod audit;
 mod closing;
 mod consumer;
 mod ledger;
+mod place;
 mod player;
 pub mod sales;
 pub mod show;

@@ -1,6 +1,6 @@
 //! What the demo plays on: a directory, a broker of its own on a free port, and clients to it.
 //!
-//! Deliberately not here: the consumers (`player.rs`) and what happens (`acts/`).
+//! Deliberately not here: the directory (`place.rs`), the consumers (`player.rs`) and what happens (`acts/`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use pagemark_client::{Admin, NewTopic, OffsetSpec, Producer, ProducerRecord, RecordMetadata, TopicPartition};
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::consumer::CommitKind;
+use crate::place::Place;
 use crate::player::Role;
 use crate::sales::Sale;
 use crate::show::Show;
@@ -40,7 +40,7 @@ pub struct Stage {
     /// Asks and tells the broker.
     pub admin: Admin,
     program: PathBuf,
-    directory: TempDir,
+    place: Place,
     broker: Child,
 }
 
@@ -50,17 +50,16 @@ impl Stage {
     /// # Errors
     /// What cannot be made or started, and why.
     pub async fn set(program: PathBuf, show: Show) -> Result<Stage> {
-        let directory = tempfile::Builder::new().prefix("pagemark-demo-").tempdir();
-        let directory = directory.context("no temporary directory can be made; TMPDIR says where")?;
-        let (broker, bootstrap) = start_broker(&program, &directory.path().join("broker")).await?;
+        let place = Place::make()?;
+        let (broker, bootstrap) = start_broker(&program, &place.path().join("broker")).await?;
         let admin = Admin::builder(&bootstrap).client_id("demo").build()?;
-        Ok(Stage { show, bootstrap, admin, program, directory, broker })
+        Ok(Stage { show, bootstrap, admin, program, place, broker })
     }
 
     /// The directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        self.place.path()
     }
 
     /// The broker's process.
@@ -156,26 +155,22 @@ impl Stage {
         if timeout(PATIENCE, self.broker.wait()).await.is_err() {
             self.broker.kill().await.context("the broker does not stop")?;
         }
-        if keep {
-            return Ok(Some(self.directory.keep()));
-        }
-        let path = self.directory.path().to_owned();
-        self.directory.close().with_context(|| format!("{} cannot be removed", path.display()))?;
-        Ok(None)
+        if keep { self.place.keep().map(Some) } else { self.place.remove().map(|()| None) }
     }
 }
 
 /// Starts a broker on a free port and waits until it says where it listens.
 async fn start_broker(program: &Path, data: &Path) -> Result<(Child, String)> {
     let mut command = Command::new(program);
-    command.arg("serve").args(["--set", "listeners=PLAINTEXT://127.0.0.1:0"]);
+    // Its standard input ends when the demo does, however that ends.
+    command.args(["serve", "--until-stdin-ends", "--set", "listeners=PLAINTEXT://127.0.0.1:0"]);
     command.args(["--set", &format!("log.dirs={}", data.display())]);
     command.args(BROKER_SETTINGS.iter().flat_map(|setting| ["--set", setting]));
     // Settings meant for another broker, which win over defaults.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PAGEMARK_")) {
         command.env_remove(name);
     }
-    command.env("PAGEMARK_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("PAGEMARK_LOG", "warn").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut broker = command.process_group(0).kill_on_drop(true).spawn().context("the broker cannot be started")?;
     let mut errors = broker.stderr.take().context("it was piped")?;
     let said = tokio::spawn(async move {

@@ -22,6 +22,8 @@ use crate::sales::Sale;
 
 /// How long one question for records lasts.
 const POLL: Duration = Duration::from_millis(100);
+/// How long it may take to say goodbye: its broker may be gone as well.
+const FAREWELL: Duration = Duration::from_secs(10);
 /// Most rows of one transaction, when nobody gives the steps.
 const BATCH: usize = 500;
 
@@ -78,7 +80,17 @@ pub struct ConsumerArgs {
 /// # Errors
 /// Why it cannot go on.
 pub async fn run(args: ConsumerArgs) -> Result<bool> {
-    let mut worker = Worker::new(args)?;
+    let worker = Worker::new(args)?;
+    let mut ended = worker.orders.ended();
+    tokio::select! {
+        worked = work(worker) => worked,
+        () = async { talk::end(&mut ended).await; tokio::time::sleep(FAREWELL).await } => {
+            Err(anyhow!("it was told to end, but the broker does not answer"))
+        }
+    }
+}
+
+async fn work(mut worker: Worker) -> Result<bool> {
     match worker.work().await {
         Ok(true) => worker.consumer.close().await,
         Ok(false) => {} // a step that ends in a crash

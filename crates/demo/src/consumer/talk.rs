@@ -144,9 +144,19 @@ impl Orders {
 
     /// Resolves when it is to end.
     pub(super) async fn end(&mut self) {
-        // An error means that nobody is left to say so, which is an end too.
-        let _ = self.ended.wait_for(|ended| *ended).await;
+        end(&mut self.ended).await;
     }
+
+    /// The same for somebody else to wait for, with [`end`].
+    pub(super) fn ended(&self) -> watch::Receiver<bool> {
+        self.ended.clone()
+    }
+}
+
+/// Resolves when a consumer is to end.
+pub(super) async fn end(ended: &mut watch::Receiver<bool>) {
+    // An error means that nobody is left to say so, which is an end too.
+    let _ = ended.wait_for(|ended| *ended).await;
 }
 
 /// Records that were handed out and not worked on yet.

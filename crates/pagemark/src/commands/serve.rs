@@ -52,6 +52,9 @@ pub struct Serve {
     /// Print every setting with its default and meaning, and exit
     #[arg(long)]
     list_settings: bool,
+    /// Stop cleanly when standard input ends: for a program that starts a broker and may be killed
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
 }
 
 /// Runs the command.
@@ -61,7 +64,9 @@ pub fn run(arguments: Serve) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let filter = EnvFilter::try_from_env("PAGEMARK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    // What is wrong with the log itself cannot be said in the log, least of all that nobody reads it any more.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    log.log_internal_errors(false).init();
     let loaded = settings::own_environment(std::env::vars_os())
         .and_then(|env| Settings::load(SettingsSources { file: arguments.config, env, set: arguments.set }));
     let Loaded { settings, warnings } = match loaded {
@@ -78,12 +83,12 @@ pub fn run(arguments: Serve) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("cannot start threads: {error}")),
     };
-    let code = runtime.block_on(serve(settings));
+    let code = runtime.block_on(serve(settings, arguments.until_stdin_ends));
     runtime.shutdown_background();
     code
 }
 
-async fn serve(settings: Settings) -> ExitCode {
+async fn serve(settings: Settings, until_stdin_ends: bool) -> ExitCode {
     let most_connections = match open_files::most_connections() {
         Ok(connections) => connections,
         Err(why) => return failed(&why),
@@ -105,7 +110,7 @@ async fn serve(settings: Settings) -> ExitCode {
         }
     };
     announce(&server, &directory);
-    wait_for_the_end(server, engine.as_ref()).await
+    wait_for_the_end(server, engine.as_ref(), until_stdin_ends).await
 }
 
 /// Opens the data directory. One that is in use is tried for a moment longer: a process that was just killed keeps its lock
@@ -187,7 +192,16 @@ fn report_recovery(engine: &LocalEngine) {
     tracing::info!(?summary, "data directory opened");
 }
 
-async fn wait_for_the_end(server: Server, engine: &dyn Engine) -> ExitCode {
+/// Resolves when standard input ends, as it does with the process that holds its other end; never unless `is_watched`.
+async fn stdin_ended(is_watched: bool) {
+    if !is_watched {
+        return std::future::pending().await;
+    }
+    // An error means that nobody is there either.
+    let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
+}
+
+async fn wait_for_the_end(server: Server, engine: &dyn Engine, until_stdin_ends: bool) -> ExitCode {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return failed("cannot listen for signals");
@@ -195,6 +209,7 @@ async fn wait_for_the_end(server: Server, engine: &dyn Engine) -> ExitCode {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = stdin_ended(until_stdin_ends) => {}
         why = server.failed() => {
             tracing::error!(%why, farewell_s = FAREWELL.as_secs(),
                 "the log has failed: nothing is accepted any more, reads go on for a while");

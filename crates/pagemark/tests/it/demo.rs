@@ -3,8 +3,15 @@
 //! Deliberately not here: what each part of it does (`crates/demo`).
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
+
+use super::cli::block_on;
 
 /// The demo, with its directory below this one.
 fn demo(below: &Path, arguments: &[&str]) -> Command {
@@ -99,6 +106,43 @@ fn ctrl_c_ends_all_processes_removes_the_directory_and_has_exit_code_130() {
         let program = std::fs::read_link(format!("/proc/{process}/exe"));
         assert!(program.is_err(), "process {process} still runs");
     }
+}
+
+#[test]
+fn a_demo_that_is_killed_takes_its_processes_with_it_and_the_next_one_clears_up() {
+    let below = tempfile::tempdir().unwrap();
+    let mut killed = demo(below.path(), &[]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(killed.stdout.take().unwrap());
+    let processes = [process_in(&mut said, "A broker (process "), process_in(&mut said, "anna (process ")];
+    let watched = processes.map(|process| {
+        let process = Pid::from_raw(process.parse().unwrap()).unwrap();
+        pidfd_open(process, PidfdFlags::empty()).expect("it runs")
+    });
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    block_on(async {
+        for process in watched {
+            let process = AsyncFd::new(process).unwrap();
+            let ended = timeout(Duration::from_secs(60), process.readable()).await;
+            assert!(ended.is_ok(), "a child outlives the demo");
+        }
+    });
+    let left_over = only_directory_in(below.path());
+
+    let mut next = demo(below.path(), &["--pace", "20"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(next.stdout.take().unwrap());
+    process_in(&mut said, "A broker (process ");
+    assert_ne!(only_directory_in(below.path()), left_over, "it was removed");
+    interrupt(&next);
+    said.read_to_string(&mut String::new()).unwrap();
+    assert_eq!(next.wait().unwrap().code(), Some(130));
+    assert_eq!(std::fs::read_dir(below.path()).unwrap().count(), 0);
+}
+
+fn only_directory_in(below: &Path) -> PathBuf {
+    let all: Vec<PathBuf> = std::fs::read_dir(below).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [one] = &all[..] else { panic!("{all:?}") };
+    one.clone()
 }
 
 /// The process that a line names behind these words.
