@@ -65,6 +65,7 @@ pub fn dispatch(broker: &Arc<Broker>, client: &Arc<Client>, out: &mut Outgoing, 
         Api::IncrementalAlterConfigs => run(call, out, api, body, api::incremental_alter_configs::handle),
         Api::AlterConfigs => run(call, out, api, body, api::alter_configs::handle),
         Api::DescribeConfigs => run(call, out, api, body, api::describe_configs::handle),
+        Api::ConsumerGroupDescribe => call.reply.close(), // not served, so no frame is taken for it
     }
 }
 

@@ -1,7 +1,8 @@
 //! The table of what Pagemark serves: which Kafka APIs, in which versions, and from which version on they are flexible.
 //!
 //! The table is our own although `kafka-protocol` has one too, so that a new version of that crate never widens what we
-//! advertise by itself (P-21c). An API that is not served is absent here and so absent from ApiVersions (P-16).
+//! advertise by itself (P-21c). An API that is not served is absent from [`Api::ALL`] and so from ApiVersions (P-16); one
+//! that our client asks of other brokers stands in a list of its own behind it.
 //! Deliberately not here: what the requests contain (`guard`, `messages`) and who answers them (`broker`).
 
 /// What is known of one API.
@@ -45,14 +46,16 @@ impl ApiInfo {
 
 macro_rules! apis {
     ($($(#[$doc:meta])* $name:ident = $key:literal, advertise $advertised:literal, serve $lowest:literal to $highest:literal,
-        flexible from $flexible:literal;)*) => {
-        /// A Kafka API that is served.
+        flexible from $flexible:literal;)*
+        => $($(#[$asked_doc:meta])* $asked:ident = $asked_key:literal, ask $asked_lowest:literal to $asked_highest:literal,
+        flexible from $asked_flexible:literal;)*) => {
+        /// A Kafka API that is served, or that our client asks of others.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i16)]
-        pub enum Api { $($(#[$doc])* $name = $key,)* }
+        pub enum Api { $($(#[$doc])* $name = $key,)* $($(#[$asked_doc])* $asked = $asked_key,)* }
 
         impl Api {
-            /// Every API, by number.
+            /// Every API that is served, by number.
             pub const ALL: &'static [ApiInfo] = &[$(ApiInfo {
                 api: Api::$name,
                 key: $key,
@@ -61,6 +64,17 @@ macro_rules! apis {
                 lowest: $lowest,
                 highest: $highest,
                 first_flexible: $flexible,
+            },)*];
+
+            /// Every API that our client asks of brokers, but that is not served.
+            pub const ASKED: &'static [ApiInfo] = &[$(ApiInfo {
+                api: Api::$asked,
+                key: $asked_key,
+                name: stringify!($asked),
+                advertised_lowest: $asked_lowest,
+                lowest: $asked_lowest,
+                highest: $asked_highest,
+                first_flexible: $asked_flexible,
             },)*];
 
             /// What is known of it.
@@ -74,6 +88,14 @@ macro_rules! apis {
                     lowest: $lowest,
                     highest: $highest,
                     first_flexible: $flexible,
+                } },)* $(Api::$asked => const { &ApiInfo {
+                    api: Api::$asked,
+                    key: $asked_key,
+                    name: stringify!($asked),
+                    advertised_lowest: $asked_lowest,
+                    lowest: $asked_lowest,
+                    highest: $asked_highest,
+                    first_flexible: $asked_flexible,
                 } },)* }
             }
 
@@ -143,6 +165,9 @@ apis! {
     DescribeCluster = 60, advertise 0, serve 0 to 2, flexible from 0;
     /// Shows topics with their partitions, in portions.
     DescribeTopicPartitions = 75, advertise 0, serve 0 to 0, flexible from 0;
+    =>
+    /// Shows groups of KIP-848 with their members.
+    ConsumerGroupDescribe = 69, ask 0 to 1, flexible from 0;
 }
 
 impl Api {
@@ -161,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_codec_still_has_every_version_we_serve_p_21c() {
-        for info in Api::ALL {
+        for info in Api::ALL.iter().chain(Api::ASKED) {
             let key = ApiKey::try_from(info.key).expect("the codec knows the key");
             let has = key.valid_versions();
             let last = match info.api {
@@ -186,6 +211,9 @@ mod tests {
             assert_eq!(info.api.info(), info);
             assert_eq!(info.api.key(), info.key);
             assert!(info.advertised_lowest <= info.lowest && info.lowest <= info.highest);
+        }
+        for info in Api::ASKED {
+            assert_eq!((Api::from_key(info.key), info.api.info()), (None, info), "nobody is served with it");
         }
         assert_eq!(Api::from_key(9999), None);
         assert_eq!(Api::from_key(-1), None);

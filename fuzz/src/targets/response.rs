@@ -15,8 +15,10 @@ use crate::files;
 pub(crate) fn run(bytes: &[u8]) {
     let Some((head, body)) = bytes.split_first_chunk::<4>() else { return };
     let version = i16::from_be_bytes([head[2], head[3]]);
-    let Some(api) = Api::from_key(i16::from_be_bytes([head[0], head[1]])) else { return };
-    if api.info().serves(version) {
+    let key = i16::from_be_bytes([head[0], head[1]]);
+    let Some(info) = Api::ALL.iter().chain(Api::ASKED).find(|info| info.key == key) else { return };
+    if info.serves(version) {
+        let api = info.api;
         with_message_types!(api, |Q, A| through::<A>(api, version, Bytes::copy_from_slice(body)));
     }
 }
@@ -36,5 +38,5 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let seed = |golden: &files::Golden| {
         [&golden.info.key.to_be_bytes()[..], &golden.version.to_be_bytes(), &golden.body].concat()
     };
-    files::responses().iter().map(seed).collect()
+    files::responses().iter().chain(&files::responses_of_others()).map(seed).collect()
 }

@@ -52,6 +52,7 @@ fn max_elements(api: Api) -> usize {
         | Api::OffsetCommit
         | Api::OffsetFetch
         | Api::DescribeGroups
+        | Api::ConsumerGroupDescribe
         | Api::OffsetForLeaderEpoch
         | Api::OffsetDelete => MAX_ELEMENTS,
         Api::Metadata

@@ -36,6 +36,7 @@ pub(super) fn response(api: Api) -> Option<&'static [Field]> {
         42 => DELETE_GROUPS,
         47 => OFFSET_DELETE,
         60 => DESCRIBE_CLUSTER,
+        69 => CONSUMER_GROUP_DESCRIBE,
         75 => DESCRIBE_TOPIC_PARTITIONS,
         _ => return None,
     })
@@ -290,6 +291,44 @@ const DESCRIBE_GROUPS: &[Field] = &[
                 ]),
             ),
             field("authorizedOperations", I32).from(3),
+        ]),
+    ),
+];
+
+const MEMBERS_PARTITIONS: Kind = Kind::Struct(&[array(
+    "topicPartitions",
+    &Kind::Struct(&[field("topicId", UUID), field("topicName", TEXT), field("partitions", I32S)]),
+)]);
+
+const CONSUMER_GROUP_DESCRIBE: &[Field] = &[
+    THROTTLE,
+    array(
+        "groups",
+        &Kind::Struct(&[
+            ERROR,
+            MESSAGE,
+            field("groupId", TEXT),
+            field("groupState", TEXT),
+            field("groupEpoch", I32),
+            field("assignmentEpoch", I32),
+            field("assignorName", TEXT),
+            array(
+                "members",
+                &Kind::Struct(&[
+                    field("memberId", TEXT),
+                    field("instanceId", TEXT).null_from(0),
+                    field("rackId", TEXT).null_from(0),
+                    field("memberEpoch", I32),
+                    field("clientId", TEXT),
+                    field("clientHost", TEXT),
+                    array("subscribedTopicNames", &TEXT),
+                    field("subscribedTopicRegex", TEXT).null_from(0),
+                    field("assignment", MEMBERS_PARTITIONS),
+                    field("targetAssignment", MEMBERS_PARTITIONS),
+                    field("memberType", I8).from(1),
+                ]),
+            ),
+            field("authorizedOperations", I32),
         ]),
     ),
 ];

@@ -130,6 +130,7 @@ pub(super) fn request(api: Api) -> &'static [Field] {
         Api::LeaveGroup => LEAVE_GROUP,
         Api::SyncGroup => SYNC_GROUP,
         Api::DescribeGroups => DESCRIBE_GROUPS,
+        Api::ConsumerGroupDescribe => CONSUMER_GROUP_DESCRIBE,
         Api::ListGroups => LIST_GROUPS,
         Api::ApiVersions => API_VERSIONS,
         Api::CreateTopics => CREATE_TOPICS,
@@ -328,6 +329,8 @@ const SYNC_GROUP: &[Field] = &[
 ];
 
 const DESCRIBE_GROUPS: &[Field] = &[field("groups", TEXTS), field("includeAuthorizedOperations", BOOL).from(3)];
+
+const CONSUMER_GROUP_DESCRIBE: &[Field] = &[field("groupIds", TEXTS), field("includeAuthorizedOperations", BOOL)];
 
 const LIST_GROUPS: &[Field] = &[field("statesFilter", TEXTS).from(4), field("typesFilter", TEXTS).from(5)];
 

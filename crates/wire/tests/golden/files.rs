@@ -1,4 +1,4 @@
-//! The golden bodies of this folder, as far as they are served. Tests and fuzz targets include this file by its path.
+//! The golden bodies of this folder, as far as they are served or asked for. Tests and fuzz targets include this file by its path.
 //!
 //! Deliberately not here: what is done with them.
 
@@ -29,13 +29,19 @@ impl Golden {
 /// The requests that are served.
 #[must_use]
 pub fn requests() -> Vec<Golden> {
-    served(include_str!("requests.txt"))
+    read(include_str!("requests.txt"), Api::ALL)
 }
 
 /// The responses to them.
 #[must_use]
 pub fn responses() -> Vec<Golden> {
-    served(include_str!("responses.txt"))
+    read(include_str!("responses.txt"), Api::ALL)
+}
+
+/// The responses that are not served, but that our client reads from others.
+#[must_use]
+pub fn responses_of_others() -> Vec<Golden> {
+    read(include_str!("responses.txt"), Api::ASKED)
 }
 
 /// The headers of a request in this version and of its response, without lengths.
@@ -60,11 +66,11 @@ pub fn batches() -> Vec<(&'static str, Bytes)> {
     include_str!("batches.txt").lines().map(parse).collect()
 }
 
-fn served(text: &'static str) -> Vec<Golden> {
+fn read(text: &'static str, apis: &'static [ApiInfo]) -> Vec<Golden> {
     let mut all = Vec::new();
     for line in text.lines() {
         let [name, versions, variant, hex] = parts(line);
-        let Some(info) = Api::ALL.iter().find(|info| info.name == name) else { continue };
+        let Some(info) = apis.iter().find(|info| info.name == name) else { continue };
         let (first, last) = versions.split_once('-').unwrap_or((versions, versions));
         let body = if hex == "-" { Bytes::new() } else { unhex(hex) };
         let versions = first.parse::<i16>().expect("a version")..=last.parse().expect("a version");

@@ -10,7 +10,7 @@ use pagemark_wire::frame::{Request, RequestHeader, encode_request, encode_respon
 use pagemark_wire::messages::{Decodable, Decoded, Encodable, StrBytes, decode, decode_response};
 use pagemark_wire::{guard, with_message_types};
 
-use crate::files::{Golden, headers, parts, requests, responses};
+use crate::files::{Golden, headers, parts, requests, responses, responses_of_others};
 use crate::names::{is_of_its_name, is_value_of, leaves};
 
 const KAFKAS_APIS: &str = include_str!("../golden/apis.txt");
@@ -91,7 +91,7 @@ fn kafkas_requests_arrive_field_by_field_and_encode_to_the_same_bytes_q_80_q_81(
 
 #[test]
 fn our_responses_are_kafkas_bytes_field_by_field_q_80_q_81() {
-    for golden in responses() {
+    for golden in responses().into_iter().chain(responses_of_others()) {
         let (text, again) = with_message_types!(golden.info.api, |Q, A| answered::<A>(&golden));
         assert_eq!(again, golden.body, "{}: {text}", golden.name());
         if matches!(golden.variant, "full" | "null" | "tagged") {
@@ -159,7 +159,7 @@ fn what_nobody_set_is_kafkas_default_q_81() {
 /// Kafka's own response, cut short or with one byte changed, is an error or a value, never a panic or a huge allocation.
 #[test]
 fn hostile_responses_do_no_harm_p_9() {
-    for golden in responses() {
+    for golden in responses().into_iter().chain(responses_of_others()) {
         let Golden { info, version, body, .. } = &golden;
         let try_it =
             |bytes: Bytes| with_message_types!(info.api, |Q, A| drop(decode_response::<A>(info.api, *version, bytes)));
@@ -176,7 +176,7 @@ fn hostile_responses_do_no_harm_p_9() {
 
 #[test]
 fn every_response_that_kafka_wrote_passes_the_guard_whole() {
-    for golden in responses() {
+    for golden in responses().into_iter().chain(responses_of_others()) {
         guard::check_response(golden.info.api, golden.version, &golden.body)
             .unwrap_or_else(|e| panic!("{}: {e}", golden.name()));
     }
