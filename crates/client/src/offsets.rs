@@ -3,6 +3,7 @@
 //! Consumers and admin clients share them. Deliberately not here: repeating them, and who may commit what.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pagemark_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -10,6 +11,7 @@ use pagemark_wire::messages::offset_commit_request::{OffsetCommitRequestPartitio
 use pagemark_wire::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
+use pagemark_wire::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use pagemark_wire::messages::{
     BrokerId, ListOffsetsRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetFetchResponse, StrBytes,
 };
@@ -188,40 +190,100 @@ async fn ask_leader(
     Ok(listed)
 }
 
-/// Reads what a group has committed, for these partitions or all. Partitions without a commit are absent.
+/// What groups have committed. Partitions without a commit are absent.
+pub(crate) type Committed = BTreeMap<TopicPartition, OffsetAndMetadata>;
+
+/// Reads what a group has committed for these partitions.
 pub(crate) async fn fetch_committed(
     cluster: &Cluster,
     group: &str,
-    partitions: Option<&[TopicPartition]>,
-) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>, Error> {
+    partitions: &[TopicPartition],
+) -> Result<Committed, Error> {
     let timeout = cluster.settings().request_timeout;
-    let topics = partitions.map(|all| by_topic(all.iter().map(|p| (p.clone(), ()))));
-    let make = |version: i16| {
-        let indexes = |partitions: &[(i32, ())]| partitions.iter().map(|(index, ())| *index).collect::<Vec<_>>();
-        let request = OffsetFetchRequest::default();
-        let request = if version >= 7 { request.with_require_stable(true) } else { request };
-        if version >= 8 {
-            let topics = topics.as_ref().map(|topics| {
-                let one = |(topic, p): (&std::sync::Arc<str>, &Vec<(i32, ())>)| {
-                    OffsetFetchRequestTopics::default().with_name(topic_name(topic)).with_partition_indexes(indexes(p))
-                };
-                topics.iter().map(one).collect()
-            });
-            let group = OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(topics);
-            return request.with_groups(vec![group]);
-        }
-        let topics = topics.as_ref().map(|topics| {
-            let one = |(topic, p): (&std::sync::Arc<str>, &Vec<(i32, ())>)| {
-                OffsetFetchRequestTopic::default().with_name(topic_name(topic)).with_partition_indexes(indexes(p))
-            };
-            topics.iter().map(one).collect()
-        });
-        request.with_group_id(group_id(group)).with_topics(topics)
-    };
+    let topics = by_topic(partitions.iter().map(|partition| (partition.clone(), ())));
+    let make = |version| ask_committed(version, &[group.to_owned()], Some(&topics));
     let answer = cluster.call_coordinator(group, Lane::Control, timeout, make).await?;
-    let (code, found) = read_committed(&answer);
+    let found = read_committed(cluster, &answer, group).remove(group);
+    found.unwrap_or_else(|| Err(Error::Protocol("no answer about the group".to_owned())))
+}
+
+/// Reads everything that these groups have committed, from their coordinator. Versions before 8 take one group: the first
+/// alone is answered then.
+pub(crate) async fn fetch_all_committed(
+    cluster: Arc<Cluster>,
+    node: i32,
+    groups: Vec<String>,
+) -> Result<BTreeMap<String, Result<Committed, Error>>, Error> {
+    let make = |version| ask_committed(version, &groups, None);
+    let answer = cluster.call(To::Node(node), Lane::Control, make).await?;
+    Ok(read_committed(&cluster, &answer, groups.first().map_or("", String::as_str)))
+}
+
+/// Partitions by topic.
+type ByTopic = BTreeMap<Arc<str>, Vec<(i32, ())>>;
+
+fn ask_committed(version: i16, groups: &[String], topics: Option<&ByTopic>) -> OffsetFetchRequest {
+    let indexes = |partitions: &[(i32, ())]| partitions.iter().map(|(index, ())| *index).collect::<Vec<_>>();
+    let request = OffsetFetchRequest::default();
+    let request = if version >= 7 { request.with_require_stable(true) } else { request };
+    if version >= 8 {
+        let one = |(topic, p): (&Arc<str>, &Vec<(i32, ())>)| {
+            OffsetFetchRequestTopics::default().with_name(topic_name(topic)).with_partition_indexes(indexes(p))
+        };
+        let of_group = |group: &String| {
+            let topics = topics.map(|topics| topics.iter().map(one).collect());
+            OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(topics)
+        };
+        return request.with_groups(groups.iter().map(of_group).collect());
+    }
+    let one = |(topic, p): (&Arc<str>, &Vec<(i32, ())>)| {
+        OffsetFetchRequestTopic::default().with_name(topic_name(topic)).with_partition_indexes(indexes(p))
+    };
+    let topics = topics.map(|topics| topics.iter().map(one).collect());
+    request.with_group_id(group_id(groups.first().map_or("", String::as_str))).with_topics(topics)
+}
+
+/// Both shapes of an OffsetFetch response as one; the older one is about `first` alone.
+fn read_committed(
+    cluster: &Cluster,
+    answer: &OffsetFetchResponse,
+    first: &str,
+) -> BTreeMap<String, Result<Committed, Error>> {
+    let read = |offset: i64, epoch: i32, metadata: &Option<StrBytes>| OffsetAndMetadata {
+        offset,
+        leader_epoch: (epoch >= 0).then_some(epoch),
+        metadata: metadata.as_ref().map(ToString::to_string).unwrap_or_default(),
+    };
+    if answer.groups.is_empty() {
+        let found = answer.topics.iter().flat_map(|topic| {
+            topic.partitions.iter().map(|p| {
+                let partition = TopicPartition::new(topic.name.0.as_str(), p.partition_index);
+                (partition, p.error_code, read(p.committed_offset, p.committed_leader_epoch, &p.metadata))
+            })
+        });
+        return BTreeMap::from([(first.to_owned(), judge_committed(cluster, first, answer.error_code, found))]);
+    }
+    let one = |group: &OffsetFetchResponseGroup| {
+        let found = group.topics.iter().flat_map(|topic| {
+            topic.partitions.iter().map(|p| {
+                let partition = TopicPartition::new(topic.name.0.as_str(), p.partition_index);
+                (partition, p.error_code, read(p.committed_offset, p.committed_leader_epoch, &p.metadata))
+            })
+        });
+        let name = group.group_id.0.as_str();
+        (name.to_owned(), judge_committed(cluster, name, group.error_code, found))
+    };
+    answer.groups.iter().map(one).collect()
+}
+
+fn judge_committed(
+    cluster: &Cluster,
+    group: &str,
+    code: i16,
+    found: impl Iterator<Item = (TopicPartition, i16, OffsetAndMetadata)>,
+) -> Result<Committed, Error> {
     cluster.judge_coordinator(group, code)?;
-    let mut committed = BTreeMap::new();
+    let mut committed = Committed::new();
     for (partition, code, offset) in found {
         cluster.judge_coordinator(group, code)?;
         if offset.offset >= 0 {
@@ -229,34 +291,6 @@ pub(crate) async fn fetch_committed(
         }
     }
     Ok(committed)
-}
-
-type Found = Vec<(TopicPartition, i16, OffsetAndMetadata)>;
-
-/// Both shapes of an OffsetFetch response as one.
-fn read_committed(answer: &OffsetFetchResponse) -> (i16, Found) {
-    let read = |offset: i64, epoch: i32, metadata: &Option<StrBytes>| OffsetAndMetadata {
-        offset,
-        leader_epoch: (epoch >= 0).then_some(epoch),
-        metadata: metadata.as_ref().map(ToString::to_string).unwrap_or_default(),
-    };
-    let mut found = Vec::new();
-    if let Some(group) = answer.groups.first() {
-        for topic in &group.topics {
-            for p in &topic.partitions {
-                let partition = TopicPartition::new(topic.name.0.as_str(), p.partition_index);
-                found.push((partition, p.error_code, read(p.committed_offset, p.committed_leader_epoch, &p.metadata)));
-            }
-        }
-        return (group.error_code, found);
-    }
-    for topic in &answer.topics {
-        for p in &topic.partitions {
-            let partition = TopicPartition::new(topic.name.0.as_str(), p.partition_index);
-            found.push((partition, p.error_code, read(p.committed_offset, p.committed_leader_epoch, &p.metadata)));
-        }
-    }
-    (answer.error_code, found)
 }
 
 /// Who commits: a member of a generation, or nobody in particular.

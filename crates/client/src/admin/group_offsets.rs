@@ -21,7 +21,17 @@ impl Admin {
     /// # Errors
     /// [`Error::Unavailable`] if the coordinator does not answer. A group that does not exist has committed nothing.
     pub async fn list_group_offsets(&self, group: &str) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>, Error> {
-        self.retrying(|| offsets::fetch_committed(&self.cluster, group, None)).await
+        let found = self.list_groups_offsets([group]).await.remove(group);
+        found.unwrap_or_else(|| Ok(BTreeMap::new()))
+    }
+
+    /// What many groups have committed, asked for together; each has a result like [`Admin::list_group_offsets`]'s.
+    pub async fn list_groups_offsets<'a>(
+        &self,
+        groups: impl IntoIterator<Item = &'a str>,
+    ) -> BTreeMap<String, Result<BTreeMap<TopicPartition, OffsetAndMetadata>, Error>> {
+        let groups: Vec<String> = groups.into_iter().map(str::to_owned).collect();
+        self.of_groups(&groups, offsets::fetch_all_committed).await
     }
 
     /// Sets the offsets of a group without members: for each partition the NEXT offset to read (O-37).

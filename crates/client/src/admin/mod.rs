@@ -7,6 +7,7 @@
 mod configs;
 mod group_offsets;
 mod groups;
+mod many_groups;
 mod topics;
 
 use std::collections::BTreeMap;

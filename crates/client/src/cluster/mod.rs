@@ -25,6 +25,9 @@ pub use metadata::{Broker, Partition, Topic};
 use pool::Pool;
 pub(crate) use pool::{Lane, To};
 
+/// How many groups' coordinators are looked up with one request.
+const GROUPS_PER_LOOKUP: usize = 1000;
+
 /// How clients of a cluster behave, whatever they do with it. Names and defaults are Kafka's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSettings {
@@ -230,19 +233,64 @@ impl Cluster {
 
     /// The broker that coordinates a group, looked up if need be.
     pub(crate) async fn coordinator(&self, group: &str) -> Result<i32, Error> {
-        if let Some(node) = self.known().coordinators.get(group) {
-            return Ok(*node);
+        let found = self.coordinators(&[group]).await.remove(group);
+        found.unwrap_or_else(|| Err(Error::Protocol("no answer about the coordinator".to_owned())))
+    }
+
+    /// The brokers that coordinate these groups. Those that are not known are looked up, many at a time from version 4 on.
+    /// Every group has a result.
+    pub(crate) async fn coordinators<G: AsRef<str>>(&self, groups: &[G]) -> BTreeMap<String, Result<i32, Error>> {
+        let mut found = BTreeMap::new();
+        let mut left: Vec<&str> = Vec::new();
+        for group in groups.iter().map(AsRef::as_ref) {
+            match self.known().coordinators.get(group) {
+                Some(node) => drop(found.insert(group.to_owned(), Ok(*node))),
+                None => left.push(group),
+            }
         }
-        let make = |version| match version {
-            0 => FindCoordinatorRequest::default().with_key(text(group)),
-            1..=3 => FindCoordinatorRequest::default().with_key(text(group)).with_key_type(0),
-            _ => FindCoordinatorRequest::default().with_coordinator_keys(vec![text(group)]),
+        while !left.is_empty() {
+            let asked = &left[..left.len().min(GROUPS_PER_LOOKUP)];
+            match self.call(To::Any, Lane::Control, |version| find_coordinators(version, asked)).await {
+                Ok(answer) => found.extend(self.learn_coordinators(asked, &answer)),
+                Err(error) => {
+                    let error = Error::from(error);
+                    found.extend(asked.iter().map(|group| ((*group).to_owned(), Err(error.clone()))));
+                }
+            }
+            left.retain(|group| !found.contains_key(*group));
+        }
+        found
+    }
+
+    /// Old versions answer about the first group alone.
+    fn learn_coordinators(
+        &self,
+        asked: &[&str],
+        answer: &FindCoordinatorResponse,
+    ) -> BTreeMap<String, Result<i32, Error>> {
+        let learn = |group: &str, found: Result<(i32, String, u16), Error>| {
+            let node = found.map(|(node, host, port)| {
+                self.pool.learn([(node, host, port)]);
+                self.known().coordinators.insert(group.to_owned(), node);
+                node
+            });
+            (group.to_owned(), node)
         };
-        let answer = self.call(To::Any, Lane::Control, make).await?;
-        let (node, host, port) = read_coordinator(&answer)?;
-        self.pool.learn([(node, host, port)]);
-        self.known().coordinators.insert(group.to_owned(), node);
-        Ok(node)
+        if answer.coordinators.is_empty() {
+            let found = refuse(answer.error_code, answer.error_message.as_ref())
+                .and_then(|()| read_coordinator(answer.node_id.0, &answer.host, answer.port));
+            return asked.first().map(|group| learn(group, found)).into_iter().collect();
+        }
+        let one = |group: &&str| {
+            let found = answer.coordinators.iter().find(|coordinator| coordinator.key.as_str() == *group);
+            let found = found.ok_or_else(|| Error::Protocol("no answer about the coordinator".to_owned()));
+            let found = found.and_then(|c| {
+                refuse(c.error_code, c.error_message.as_ref())?;
+                read_coordinator(c.node_id.0, &c.host, c.port)
+            });
+            learn(group, found)
+        };
+        asked.iter().map(one).collect()
     }
 
     /// Forgets who coordinates a group: it was the wrong one, or is not there.
@@ -279,14 +327,19 @@ impl Cluster {
     }
 }
 
-fn read_coordinator(answer: &FindCoordinatorResponse) -> Result<(i32, String, u16), Error> {
-    let (code, message, node, host, port) = match answer.coordinators.first() {
-        Some(c) => (c.error_code, &c.error_message, c.node_id.0, &c.host, c.port),
-        None => (answer.error_code, &answer.error_message, answer.node_id.0, &answer.host, answer.port),
-    };
-    refuse(code, message.as_ref())?;
+fn find_coordinators(version: i16, groups: &[&str]) -> FindCoordinatorRequest {
+    let request = FindCoordinatorRequest::default();
+    let first = text(groups.first().copied().unwrap_or_default());
+    match version {
+        0 => request.with_key(first),
+        1..=3 => request.with_key(first).with_key_type(0),
+        _ => request.with_coordinator_keys(groups.iter().copied().map(text).collect()),
+    }
+}
+
+fn read_coordinator(node: i32, host: &str, port: i32) -> Result<(i32, String, u16), Error> {
     let port = u16::try_from(port).map_err(|_| Error::Protocol(format!("a coordinator with port {port}")))?;
-    Ok((node, host.to_string(), port))
+    Ok((node, host.to_owned(), port))
 }
 
 /// Waits between attempts.

@@ -385,7 +385,7 @@ async fn locate_by_commit(cluster: &Cluster, shared: &Shared, settings: &Consume
     };
     let Some(group) = settings.group_id.as_ref().filter(|_| !asked.is_empty()) else { return true };
     let partitions: Vec<_> = asked.keys().cloned().collect();
-    let found = match offsets::fetch_committed(cluster, group, Some(&partitions)).await {
+    let found = match offsets::fetch_committed(cluster, group, &partitions).await {
         Ok(found) => found,
         Err(error) if error.is_retriable() => return false,
         Err(error) => {

@@ -304,7 +304,7 @@ impl Consumer {
         partitions: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>, Error> {
         let group = self.settings.group_id.as_ref().ok_or_else(|| Error::Invalid("there is no group.id".to_owned()))?;
-        let attempt = || offsets::fetch_committed(&self.cluster, group, Some(partitions));
+        let attempt = || offsets::fetch_committed(&self.cluster, group, partitions);
         self.cluster.retrying(self.cluster.deadline(), attempt).await
     }
 

@@ -503,6 +503,39 @@ fn groups_are_listed_described_and_altered_only_when_nobody_is_there() {
 }
 
 #[test]
+fn many_groups_are_asked_about_together_and_each_has_an_answer_of_its_own() {
+    run(async {
+        let rig = Rig::start("many").await;
+        rig.topic(1).await;
+        let groups: Vec<String> = (0..130).map(|n| format!("{}-{n:03}", rig.name())).collect();
+        for (group, n) in groups.iter().zip(0..) {
+            rig.admin.alter_group_offsets(group, [(rig.partition(0), n.into())]).await.expect("nobody is there");
+        }
+        let proxy = Proxy::to(&rig.bootstrap).await;
+        let admin = Admin::builder(&proxy.bootstrap).build().expect("an address");
+        let missing = format!("{}-missing", rig.name());
+        let asked = || groups.iter().map(String::as_str).chain([missing.as_str()]);
+        proxy.lose_answers(Api::OffsetFetch, 1);
+        let mut committed = admin.list_groups_offsets(asked()).await;
+        assert_eq!((committed.len(), proxy.lost()), (131, 1), "what was lost is asked for again");
+        proxy.lose_answers(Api::DescribeGroups, 1);
+        let mut described = admin.describe_groups(asked()).await;
+        assert_eq!((described.len(), proxy.lost()), (131, 2));
+        for (group, n) in groups.iter().zip(0..) {
+            let committed = committed.remove(group).expect("an answer").expect("committed");
+            assert_eq!(committed.into_iter().collect::<Vec<_>>(), [(rig.partition(0), n.into())]);
+            let described = described.remove(group).expect("an answer").expect("there");
+            assert_eq!((described.group_type.as_str(), described.state.as_str()), ("classic", "Empty"));
+        }
+        assert!(committed.remove(&missing).expect("an answer").expect("nothing").is_empty());
+        let missing = described.remove(&missing).expect("an answer").expect_err("not there");
+        assert_eq!(missing.code(), Some(Code::GROUP_ID_NOT_FOUND));
+        // 131 groups, in 16 portions each time and a few of them twice: lookups and metadata are few, too.
+        assert!(proxy.asked() < 100, "{} requests", proxy.asked());
+    });
+}
+
+#[test]
 fn a_group_and_its_offsets_are_deleted_only_when_nobody_reads_g_37_o_35() {
     run(async {
         let rig = Rig::start("deletion").await;

@@ -163,13 +163,21 @@ struct ProxyState {
     /// Which answers to lose, and how many; the connection goes with each.
     lose: Mutex<Option<(Api, usize)>>,
     lost: AtomicUsize,
+    /// How many requests came.
+    asked: AtomicUsize,
 }
 
 impl Proxy {
     pub async fn to(broker: &str) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
-        let state = ProxyState { port, broker: broker.to_owned(), lose: Mutex::new(None), lost: AtomicUsize::new(0) };
+        let state = ProxyState {
+            port,
+            broker: broker.to_owned(),
+            lose: Mutex::new(None),
+            lost: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
+        };
         let state = Arc::new(state);
         let accepting = Arc::clone(&state);
         tokio::spawn(async move {
@@ -187,6 +195,11 @@ impl Proxy {
 
     pub fn lost(&self) -> usize {
         self.state.lost.load(Ordering::Relaxed)
+    }
+
+    /// How many requests came so far.
+    pub fn asked(&self) -> usize {
+        self.state.asked.load(Ordering::Relaxed)
     }
 }
 
@@ -214,6 +227,7 @@ async fn serve(client: TcpStream, state: Arc<ProxyState>) {
         while let Some(request) = read_frame(&mut from_client).await {
             let number = |at: usize| i16::from_be_bytes([request[at], request[at + 1]]);
             asked.send((number(4), number(6))).ok();
+            state.asked.fetch_add(1, Ordering::Relaxed);
             if to_broker.write_all(&request).await.is_err() {
                 break;
             }
