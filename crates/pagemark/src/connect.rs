@@ -12,6 +12,7 @@ use pagemark_broker::settings::properties;
 use pagemark_client::{Acks, Admin, Compression, Consumer, ConsumerBuilder, IsolationLevel, Producer, ProducerBuilder};
 
 use crate::exit::Failure;
+use crate::nearest::nearest;
 use crate::output;
 
 /// Where brokers are looked for if nobody says: where `pagemark serve` listens.
@@ -126,9 +127,7 @@ fn read_file(path: &Path) -> Result<Vec<(String, String)>, Failure> {
 }
 
 fn unknown(key: &str) -> Failure {
-    let distance = |known: &&str| strsim::damerau_levenshtein(known, key);
-    let nearest = KNOWN.into_iter().min_by_key(distance).filter(|known| distance(known) <= 3);
-    let hint = match nearest {
+    let hint = match nearest(key, KNOWN) {
         Some(known) => format!("; is {known} meant?"),
         None => format!("; there are {}", KNOWN.join(", ")),
     };

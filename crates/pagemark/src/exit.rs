@@ -60,6 +60,11 @@ impl Failure {
         Failure { exit: Exit::Refused, message: message.into() }
     }
 
+    /// The same with a hint such as `; is orders meant?` behind it.
+    pub fn hinting(self, hint: &str) -> Failure {
+        Failure { message: self.message + hint, ..self }
+    }
+
     /// The same with what it is about in front.
     pub fn about(self, what: impl fmt::Display) -> Failure {
         Failure { message: format!("{what}: {}", self.message), ..self }

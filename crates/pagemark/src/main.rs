@@ -8,6 +8,7 @@ mod commands;
 mod connect;
 mod exit;
 mod host;
+mod nearest;
 mod open_files;
 mod output;
 mod target;

@@ -14,11 +14,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use clap::Args;
-use pagemark_client::Admin;
+use pagemark_client::{Admin, Code, Error};
 
 use crate::connect::Connection;
 use crate::exit::Failure;
 use crate::host;
+use crate::nearest::is_meant;
 use crate::output::{self, Answer, Output};
 
 /// How a command ended: well, or with what went wrong.
@@ -72,6 +73,16 @@ impl Common {
             }
         }
     }
+}
+
+/// An error about a topic, with the topic that may have been meant if it is not there.
+pub async fn about_topic(admin: &Admin, error: Error, topic: &str) -> Failure {
+    let all = match error.code() {
+        Some(Code::UNKNOWN_TOPIC_OR_PARTITION) => admin.list_topics().await.unwrap_or_default(), // no more than a hint
+        _ => Vec::new(),
+    };
+    let hint = is_meant(topic, all.iter().map(|topic| topic.name.as_str()));
+    Failure::from(error).about(output::escaped(topic)).hinting(&hint)
 }
 
 /// Runs a command that waits for brokers.

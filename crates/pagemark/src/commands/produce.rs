@@ -27,7 +27,8 @@ const EXAMPLES: &str = "Examples:
   printf 'order-1:\\n' | pagemark produce -t orders -K : -Z
       A tombstone: a key without a value
 
-Exit code 1 if any record was not acknowledged, or if it was interrupted before the end of the input; how many is said.";
+Exit code 1 if any record was not acknowledged, or if it was interrupted before
+the end of the input; how many were is said.";
 
 /// Arguments of `pagemark produce`.
 #[derive(Debug, Args)]
@@ -94,8 +95,11 @@ async fn produce(arguments: Produce) -> Result<(), Failure> {
 /// A producer for a topic that is there: otherwise it would wait for it to come.
 async fn open(properties: &Properties, arguments: &Produce, partition: Option<i32>) -> Result<Producer, Failure> {
     let name = &arguments.target.topic;
-    let about = |error| Failure::from(error).about(escaped(name));
-    let topic = properties.admin().await?.describe_topic(name).await.map_err(about)?;
+    let admin = properties.admin().await?;
+    let topic = match admin.describe_topic(name).await {
+        Ok(topic) => topic,
+        Err(error) => return Err(about_topic(&admin, error, name).await),
+    };
     if let Some(partition) = partition.filter(|at| topic.partitions.iter().all(|found| found.index != *at)) {
         let (name, count) = (escaped(name), counted(topic.partitions.len() as i64, "partition"));
         return Err(Failure::failed(format!("{name} has {count}, and no {partition}")));

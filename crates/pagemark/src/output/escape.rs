@@ -1,6 +1,6 @@
 //! Other people's names as they can be shown safely: in one piece, on one line, without commands to the terminal.
 //!
-//! Deliberately not here: JSON and CSV, which carry every name exactly.
+//! Deliberately not here: YAML and CSV, which carry every name exactly.
 
 /// A name as a table shows it. What would move the cursor, break the line or reverse the text is escaped as Rust does it;
 /// an empty name, one with blanks, and one that looks like "none" stand in quotes.
@@ -28,6 +28,21 @@ pub fn harmless(text: &str) -> String {
             '\n' | '\t' => shown.push(letter),
             _ if letter.is_control() || is_invisible(letter) => shown.extend(letter.escape_default()),
             _ => shown.push(letter),
+        }
+    }
+    shown
+}
+
+/// A JSON document that means the same, with the letters escaped that a terminal may take for commands or not show. Outside
+/// of texts it has none of them.
+pub fn in_json(document: &str) -> String {
+    let mut shown = String::with_capacity(document.len());
+    for letter in document.chars() {
+        if letter != '\n' && (letter.is_control() || is_invisible(letter)) {
+            let units = &mut [0; 2];
+            shown.extend(letter.encode_utf16(units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            shown.push(letter);
         }
     }
     shown
@@ -63,6 +78,16 @@ mod tests {
         for (name, expected) in cases {
             assert_eq!(escaped(name), expected);
         }
+    }
+
+    #[test]
+    fn a_json_document_cannot_command_the_terminal_and_means_the_same() {
+        let name = "a\u{9b}31m\u{202e}b\u{7f}\u{e0041}\u{1b}\n漢";
+        let document = serde_json::to_string_pretty(&serde_json::json!({ "group": name })).unwrap();
+        let shown = in_json(&document);
+        assert!(shown.contains("a\\u009b31m\\u202eb\\u007f\\udb40\\udc41\\u001b\\n漢"), "{shown}");
+        let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read["group"], name);
     }
 
     #[test]

@@ -1,18 +1,19 @@
 //! Answers for programs: one document, names in snake case, times in RFC 3339, what is absent as null.
 //!
+//! Names are exact, but written so that they cannot command a terminal either: JSON can escape whatever a table must.
 //! Deliberately not here: remarks for people.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::{Answer, Cell, Column, Part, time};
+use super::{Answer, Cell, Column, Part, escape, time};
 
 /// The answer as a JSON document.
 pub(super) fn document(answer: &Answer, as_of: Timestamp) -> String {
     let value = value(answer, as_of);
     let mut text = serde_json::to_string_pretty(&value).unwrap_or_else(|_| value.to_string());
     text.push('\n');
-    text
+    escape::in_json(&text)
 }
 
 /// The same as YAML.

@@ -9,7 +9,7 @@ use super::process::{Broker, started};
 
 impl Broker {
     /// A figure of `/metrics`.
-    fn metric(&self, name: &str) -> u64 {
+    pub fn metric(&self, name: &str) -> u64 {
         let mut socket = TcpStream::connect(&self.2).expect("HTTP listens");
         socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
         let mut text = String::new();

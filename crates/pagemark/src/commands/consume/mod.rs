@@ -46,8 +46,11 @@ const EXAMPLES: &str = "Examples:
   pagemark consume -t orders -G billing -c 1
       The next record, and then it is done
 
-Tokens of -f, as kcat has them: %s value, %S its length (-1: null), %R the same as 4 bytes, %k key, %K its length,
-%T timestamp in milliseconds, %h headers, %t topic, %p partition, %o offset, \\n \\r \\t \\xXX, %% for a percent sign.
+Tokens of -f, as kcat has them:
+  %s value, %S its length (-1: null), %R the same as 4 bytes
+  %k key, %K its length, %h headers
+  %t topic, %p partition, %o offset, %T timestamp in milliseconds
+  \\n \\r \\t \\xXX, and %% for a percent sign
 In a group, --from says where to begin where nothing is committed.";
 
 /// Arguments of `pagemark consume`.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pagemark_client::{Admin, IsolationLevel, OffsetSpec, TopicPartition};
 
+use crate::commands::about_topic;
 use crate::exit::Failure;
 use crate::host;
 use crate::output::{counted, escaped};
@@ -51,7 +52,7 @@ pub(super) async fn partitions(admin: &Admin, targets: &[Target]) -> Result<Vec<
     for target in targets {
         let topic = match topics.get(&target.topic) {
             Some(Ok(topic)) => topic,
-            Some(Err(error)) => return Err(Failure::from(error.clone()).about(escaped(&target.topic))),
+            Some(Err(error)) => return Err(about_topic(admin, error.clone(), &target.topic).await),
             None => continue, // every topic that was asked for has an answer
         };
         let count = topic.partitions.len();

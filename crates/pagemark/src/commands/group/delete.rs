@@ -5,13 +5,15 @@
 use clap::Args;
 use pagemark_client::Admin;
 
+use super::view::asking_about_group;
 use crate::commands::{Common, Done};
 use crate::exit::Failure;
-use crate::output::{Answer, Column, Part, Table, escaped};
+use crate::output::{Answer, Column, Part, Table};
 
 const EXAMPLES: &str = "Examples:
   pagemark group delete billing
-It is deleted at once, with everything that it has committed. Exit code 5: it has members.";
+It is deleted at once, with everything that it has committed. Exit code 1: there
+is no such group; 5: it has members.";
 
 /// Arguments of `pagemark group delete`.
 #[derive(Debug, Args)]
@@ -36,7 +38,9 @@ async fn delete(admin: &Admin, groups: &[String]) -> Result<Answer, Failure> {
     for group in groups {
         let deleted = admin.delete_group(group).await;
         table.row([group.as_str().into(), deleted.is_ok().into()]);
-        failures.extend(deleted.err().map(|error| Failure::from(error).about(format!("group {}", escaped(group)))));
+        if let Err(error) = deleted {
+            failures.push(asking_about_group(admin, error, group).await);
+        }
     }
     Ok(Answer::one(Part::table(table)).failing(failures))
 }

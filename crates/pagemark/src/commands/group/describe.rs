@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use pagemark_client::{Admin, IsolationLevel};
 
+use super::absent;
 use super::select::Selection;
 use super::view::{self, View, member_cells};
 use crate::commands::{Common, Done};
@@ -22,8 +23,10 @@ const EXAMPLES: &str = "Examples:
   pagemark group describe -r '^bill' --lagging -o json
   pagemark group describe billing --watch 2s
 
-CURRENT-OFFSET is the NEXT offset that the group will read; LAST-DONE is the one before it, the last that is done.
-LAG is LOG-END-OFFSET less CURRENT-OFFSET, as Kafka counts it, and never below 0.";
+CURRENT-OFFSET is the NEXT offset that the group will read; LAST-DONE is the
+one before it, the last that is done. LAG is LOG-END-OFFSET less CURRENT-OFFSET,
+as Kafka counts it, and never below 0. Exit code 1: one of the groups, or what
+-t names, does not exist.";
 
 /// Arguments of `pagemark group describe`.
 #[derive(Debug, Args)]
@@ -68,7 +71,9 @@ pub async fn run(mut arguments: Describe) -> Done {
 
 async fn describe(admin: &Admin, arguments: &Describe) -> Result<Answer, Failure> {
     let (groups, all) = arguments.selection.resolve(admin).await?;
-    let (mut views, failures) = view::load(admin, &groups, &all, IsolationLevel::ReadUncommitted).await?;
+    let (mut views, mut failures) = view::load(admin, &groups, &all, IsolationLevel::ReadUncommitted).await?;
+    let absent = absent::absent(admin, &arguments.target, &view::partitions(&views)).await?;
+    failures.extend(absent::failures(&absent));
     for view in &mut views {
         view.rows.retain(|row| covers(&arguments.target, &row.partition));
     }
@@ -185,6 +190,7 @@ fn members(view: &View) -> Table {
     let columns = [
         Column::new("CONSUMER-ID", "consumer_id").long(),
         Column::new("GROUP-INSTANCE-ID", "group_instance_id").long().optional(),
+        Column::new("MEMBER-EPOCH", "member_epoch").optional(),
         Column::new("HOST", "host").long(),
         Column::new("CLIENT-ID", "client_id").long(),
         Column::new("#PARTITIONS", "partition_count"),
@@ -196,6 +202,7 @@ fn members(view: &View) -> Table {
         table.row([
             member.member_id.as_str().into(),
             member.instance_id.clone().into(),
+            member.epoch.into(),
             member.client_host.as_str().into(),
             member.client_id.as_str().into(),
             member.assignment.len().into(),

@@ -6,6 +6,7 @@
 use clap::{Args, ValueEnum};
 use pagemark_client::{Admin, IsolationLevel};
 
+use super::absent::absent;
 use super::select::Selection;
 use super::view::{self, Log, View};
 use crate::commands::{Common, Done};
@@ -16,13 +17,14 @@ use crate::target::{Target, covers};
 const EXAMPLES: &str = "Examples:
   pagemark group lag billing
   pagemark group lag billing shipping --fail-over 10000
-      Exit code 4 if either is more than 10000 offsets behind, over all its partitions
+      Exit code 4 if either is more than 10000 offsets behind, summed up
   pagemark group lag billing --isolation committed
-      Up to the first open transaction, which is what read_committed consumers can reach
+      Up to the first open transaction, as far as read_committed consumers go
 
-Partitions without a commit are not counted: only the consumer knows where it will begin.
-A group that does not exist, or a topic of -t that it does not read, is exit code 1, so that
-a check never passes for a name that is misspelt. So is a partition without a leader: nobody knows its lag.";
+Partitions without a commit are not counted: only the consumer knows where it
+will begin. A group that does not exist is exit code 1, and so is a topic or a
+partition of -t that no group reads, so that a check never passes for a name
+that is misspelt; and a partition without a leader, whose lag nobody knows.";
 
 /// Arguments of `pagemark group lag`.
 #[derive(Debug, Args)]
@@ -64,6 +66,7 @@ async fn lag(admin: &Admin, arguments: &Lag) -> Result<Answer, Failure> {
     };
     let (groups, all) = arguments.selection.resolve(admin).await?;
     let (mut views, mut failures) = view::load(admin, &groups, &all, isolation).await?;
+    let read = view::partitions(&views);
     for view in &mut views {
         view.rows.retain(|row| covers(&arguments.target, &row.partition));
         let lag = view.lag();
@@ -79,15 +82,14 @@ async fn lag(admin: &Admin, arguments: &Lag) -> Result<Answer, Failure> {
                 .push(Failure::failed(format!("group {group}: {unknown} without a leader, so its lag is not known")));
         }
     }
-    failures.extend(unread(&arguments.target, &views));
+    if !views.is_empty() {
+        let absent = absent(admin, &arguments.target, &read).await?;
+        failures.extend(absent.iter().map(|absent| {
+            let why = absent.why.as_deref().unwrap_or("no commit and no member there");
+            Failure::failed(format!("{}: {why}", absent.name()))
+        }));
+    }
     Ok(Answer::list("groups", views.iter().map(part).collect()).failing(failures))
-}
-
-/// What was asked about and none of the groups has anything to do with: most likely it is misspelt.
-fn unread<'a>(targets: &'a [Target], views: &'a [View]) -> impl Iterator<Item = Failure> + 'a {
-    let is_read = |target: &Target| views.iter().any(|view| view.rows.iter().any(|row| target.covers(&row.partition)));
-    let unread = targets.iter().filter(move |target| !views.is_empty() && !is_read(target));
-    unread.map(|target| Failure::failed(format!("{}: no commit and no member there", escaped(&target.topic))))
 }
 
 fn part(view: &View) -> Part {

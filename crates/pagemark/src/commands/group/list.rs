@@ -2,6 +2,9 @@
 //!
 //! Deliberately not here: members and offsets (`describe.rs`).
 
+use std::collections::BTreeMap;
+
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use pagemark_client::{Admin, GroupListing, IsolationLevel};
 
@@ -10,20 +13,28 @@ use crate::commands::{Common, Done};
 use crate::exit::Failure;
 use crate::output::{Answer, Cell, Column, Part, Table};
 
+/// Kafka's names of the states of groups, of all types.
+const STATES: [&str; 8] =
+    ["Stable", "Empty", "PreparingRebalance", "CompletingRebalance", "Assigning", "Reconciling", "NotReady", "Dead"];
+/// Kafka's names of the types of groups.
+const TYPES: [&str; 4] = ["classic", "consumer", "share", "streams"];
+
 const EXAMPLES: &str = "Examples:
   pagemark group list
-  pagemark group list --state empty
+  pagemark group list --state empty --type consumer
   pagemark group list --sort lag -o json";
 
 /// Arguments of `pagemark group list`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct List {
-    /// Only groups in this state, such as stable or empty. May be repeated
-    #[arg(long, value_name = "STATE")]
+    /// Only groups in one of these states, with commas between them. May be repeated
+    #[arg(long, value_name = "STATE", value_delimiter = ',', ignore_case = true)]
+    #[arg(value_parser = PossibleValuesParser::new(STATES))]
     state: Vec<String>,
-    /// Only groups of this type, such as classic or consumer. May be repeated
-    #[arg(long = "type", value_name = "TYPE")]
+    /// Only groups of one of these types, with commas between them. May be repeated
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', ignore_case = true)]
+    #[arg(value_parser = PossibleValuesParser::new(TYPES))]
     group_type: Vec<String>,
     /// In which order; by lag, the farthest behind comes first
     #[arg(long, value_enum, default_value = "name")]
@@ -68,10 +79,10 @@ async fn list(admin: &Admin, states: &[String], types: &[String], sort: Sort) ->
         let (mut views, failed) = view::load(admin, &ids, &all, IsolationLevel::ReadUncommitted).await?;
         failures = failed;
         views.sort_by_key(|view| std::cmp::Reverse(view.lag()));
-        for view in &views {
-            let group = chosen.iter().find(|group| group.group_id == view.id);
-            rows.extend(group.map(|group| [cells(group), vec![view.lag().into()]].concat()));
-        }
+        let by_id: BTreeMap<&str, &GroupListing> =
+            chosen.iter().map(|group| (group.group_id.as_str(), *group)).collect();
+        let known = views.iter().filter_map(|view| Some((view, by_id.get(view.id.as_str())?)));
+        rows.extend(known.map(|(view, group)| [cells(group), vec![view.lag().into()]].concat()));
     } else {
         rows.extend(chosen.iter().map(|group| cells(group)));
     }

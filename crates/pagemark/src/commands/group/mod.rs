@@ -2,6 +2,7 @@
 //!
 //! Everything works with any broker that speaks Kafka's protocol. Deliberately not here: what needs a history of offsets.
 
+mod absent;
 mod delete;
 mod delete_offsets;
 mod describe;

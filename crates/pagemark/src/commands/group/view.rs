@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pagemark_client::{
-    Admin, Code, Error, GroupListing, GroupMember, IsolationLevel, OffsetAndMetadata, OffsetSpec, Topic, TopicPartition,
+    Admin, Code, Error, GroupDescription, GroupListing, GroupMember, IsolationLevel, OffsetAndMetadata, OffsetSpec,
+    Topic, TopicPartition,
 };
 
 use crate::exit::Failure;
+use crate::nearest::is_meant;
 use crate::output::{Cell, escaped};
 
 /// A group.
@@ -121,7 +123,7 @@ impl Log {
     }
 }
 
-/// Reads groups. Those that are not there, or cannot be read, come back as failures.
+/// Reads groups, all at a time. Those that are not there, or cannot be read, come back as failures.
 ///
 /// # Errors
 /// If topics or log ends cannot be read.
@@ -131,47 +133,74 @@ pub async fn load(
     all: &[GroupListing],
     isolation: IsolationLevel,
 ) -> Result<(Vec<View>, Vec<Failure>), Failure> {
+    let listed: BTreeMap<&str, &GroupListing> = all.iter().map(|group| (group.group_id.as_str(), group)).collect();
+    let mut described = admin.describe_groups(groups.iter().map(String::as_str)).await;
+    let mut committed = admin.list_groups_offsets(groups.iter().map(String::as_str)).await;
     let (mut views, mut failures) = (Vec::new(), Vec::new());
     for group in groups {
-        match one(admin, group, all).await {
-            Ok(view) => views.push(view),
-            Err(error) => failures.push(Failure::from(error).about(format!("group {}", escaped(group)))),
+        let found = described.remove(group).unwrap_or_else(|| Err(not_found()));
+        let view = seen(found, listed.get(group.as_str()).copied());
+        match view.and_then(|view| Ok((view, committed.remove(group).unwrap_or_else(|| Err(not_found()))?))) {
+            Ok((view, committed)) => views.push(with_rows(view, committed)),
+            Err(error) => failures.push(about_group(error, group, listed.keys().copied())),
         }
     }
-    let partitions: BTreeSet<TopicPartition> =
-        views.iter().flat_map(|view| view.rows.iter().map(|row| row.partition.clone())).collect();
-    let logs = logs(admin, &partitions, isolation).await?;
+    let logs = logs(admin, &partitions(&views), isolation).await?;
     for row in views.iter_mut().flat_map(|view| &mut view.rows) {
         row.log = logs.get(&row.partition).copied().unwrap_or(Log::NoLeader);
     }
     Ok((views, failures))
 }
 
-/// A group without its logs.
-async fn one(admin: &Admin, group: &str, all: &[GroupListing]) -> Result<View, Error> {
-    let listed = all.iter().find(|listed| listed.group_id == group);
-    let listed_type = listed.map(|listed| listed.group_type.clone()).unwrap_or_default();
-    let mut view = match admin.describe_group(group).await {
-        Ok(found) => View {
+/// Every partition that one of these groups has to do with.
+pub fn partitions(views: &[View]) -> BTreeSet<TopicPartition> {
+    views.iter().flat_map(|view| view.rows.iter().map(|row| row.partition.clone())).collect()
+}
+
+/// An error about a group, with the group that may have been meant if it is not there.
+pub fn about_group<'a>(error: Error, group: &str, there: impl IntoIterator<Item = &'a str>) -> Failure {
+    let hint = match error.code() {
+        Some(Code::GROUP_ID_NOT_FOUND) => is_meant(group, there),
+        _ => String::new(),
+    };
+    Failure::from(error).about(format!("group {}", escaped(group))).hinting(&hint)
+}
+
+/// The same, where it is not known yet which groups there are.
+pub async fn asking_about_group(admin: &Admin, error: Error, group: &str) -> Failure {
+    let all = match error.code() {
+        Some(Code::GROUP_ID_NOT_FOUND) => admin.list_groups().await.unwrap_or_default(), // no more than a hint
+        _ => Vec::new(),
+    };
+    about_group(error, group, all.iter().map(|listed| listed.group_id.as_str()))
+}
+
+/// A group without its partitions.
+fn seen(described: Result<GroupDescription, Error>, listed: Option<&GroupListing>) -> Result<View, Error> {
+    match described {
+        Ok(found) => Ok(View {
             id: found.group_id,
             state: found.state,
-            group_type: listed_type,
+            group_type: found.group_type,
             protocol_type: found.protocol_type,
             assignor: found.assignor,
             coordinator: Some(found.coordinator),
             members: Some(found.members),
             rows: Vec::new(),
-        },
-        // It may be there all the same, but not of the kind that this call shows.
+        }),
+        // It may be there all the same, but not of a kind that is described to us.
         Err(error) => match (error.code(), listed) {
-            (Some(Code::GROUP_ID_NOT_FOUND), Some(listed)) if !is_classic(listed) => undescribed(listed, None),
+            (Some(Code::GROUP_ID_NOT_FOUND), Some(listed)) if !is_classic(listed) => Ok(undescribed(listed, None)),
             // The empty id, which has offsets at most: nobody can join it.
-            (Some(Code::INVALID_GROUP_ID), Some(listed)) => undescribed(listed, Some(Vec::new())),
-            (Some(Code::INVALID_GROUP_ID), None) => return Err(not_found()),
-            _ => return Err(error),
+            (Some(Code::INVALID_GROUP_ID), Some(listed)) => Ok(undescribed(listed, Some(Vec::new()))),
+            (Some(Code::INVALID_GROUP_ID), None) => Err(not_found()),
+            _ => Err(error),
         },
-    };
-    let committed = admin.list_group_offsets(group).await?;
+    }
+}
+
+/// A group with what it has committed and what its members have.
+fn with_rows(mut view: View, committed: BTreeMap<TopicPartition, OffsetAndMetadata>) -> View {
     let mut rows: BTreeMap<TopicPartition, Row> = BTreeMap::new();
     let empty = |partition: &TopicPartition| Row {
         partition: partition.clone(),
@@ -188,7 +217,7 @@ async fn one(admin: &Admin, group: &str, all: &[GroupListing]) -> Result<View, E
         }
     }
     view.rows = rows.into_values().collect();
-    Ok(view)
+    view
 }
 
 fn is_classic(listed: &GroupListing) -> bool {
@@ -234,8 +263,10 @@ pub async fn logs(
     let led: Vec<&TopicPartition> =
         logs.iter().filter(|(_, log)| matches!(log, Log::Known { .. })).map(|(partition, _)| partition).collect();
     let wanted = |spec| led.iter().map(|partition| ((*partition).clone(), spec)).collect::<Vec<_>>();
-    let starts = admin.list_offsets_with(isolation, wanted(OffsetSpec::Earliest)).await?;
-    let ends = admin.list_offsets_with(isolation, wanted(OffsetSpec::Latest)).await?;
+    let (starts, ends) = tokio::try_join!(
+        admin.list_offsets_with(isolation, wanted(OffsetSpec::Earliest)),
+        admin.list_offsets_with(isolation, wanted(OffsetSpec::Latest)),
+    )?;
     for (partition, log) in &mut logs {
         let offset = |of: &BTreeMap<_, pagemark_client::ListedOffset>| of.get(partition).and_then(|found| found.offset);
         if let (Some(start), Some(end)) = (offset(&starts), offset(&ends)) {

@@ -11,7 +11,8 @@ use crate::output::{Answer, Cell, Column, Part, Table};
 
 const EXAMPLES: &str = "Examples:
   pagemark topic create orders -p 4
-  pagemark topic create orders -p 4 --config retention.ms=86400000 --if-not-exists
+  pagemark topic create orders -p 4 --config retention.ms=86400000
+  pagemark topic create orders --if-not-exists
 Exit code 5: there is such a topic.";
 
 /// Arguments of `pagemark topic create`.

@@ -5,13 +5,13 @@
 use clap::Args;
 use pagemark_client::Admin;
 
-use crate::commands::{Common, Done};
+use crate::commands::{Common, Done, about_topic};
 use crate::exit::Failure;
-use crate::output::{Answer, Column, Part, Table, escaped};
+use crate::output::{Answer, Column, Part, Table};
 
 const EXAMPLES: &str = "Examples:
   pagemark topic delete orders
-It is deleted at once, for good. The offsets that groups committed for it go with it.";
+It is deleted at once, for good, and with it what groups committed for it.";
 
 /// Arguments of `pagemark topic delete`.
 #[derive(Debug, Args)]
@@ -36,7 +36,9 @@ async fn delete(admin: &Admin, names: &[String]) -> Result<Answer, Failure> {
     for name in names {
         let deleted = admin.delete_topic(name).await;
         table.row([name.as_str().into(), deleted.is_ok().into()]);
-        failures.extend(deleted.err().map(|error| Failure::from(error).about(escaped(name))));
+        if let Err(error) = deleted {
+            failures.push(about_topic(admin, error, name).await);
+        }
     }
     Ok(Answer::one(Part::table(table)).failing(failures))
 }

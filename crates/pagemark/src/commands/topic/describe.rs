@@ -10,13 +10,14 @@ use pagemark_client::{
 };
 
 use super::create::replicas;
-use crate::commands::{Common, Done};
+use crate::commands::{Common, Done, about_topic};
 use crate::exit::Failure;
-use crate::output::{Answer, Cell, Column, Part, Table, escaped};
+use crate::output::{Answer, Cell, Column, Part, Table};
 
 const EXAMPLES: &str = "Examples:
   pagemark topic describe orders
-  pagemark topic describe orders --configs        every config, not only those that were set
+  pagemark topic describe orders --configs
+      Every config, not only those that were set
   pagemark topic describe orders payments -o json";
 
 /// Arguments of `pagemark topic describe`.
@@ -45,7 +46,7 @@ async fn describe(admin: &Admin, names: &[String], configs: bool) -> Result<Answ
     for name in names {
         match found.remove(name) {
             Some(Ok(topic)) => parts.push(part(admin, &topic, configs).await?),
-            Some(Err(error)) => failures.push(Failure::from(error).about(escaped(name))),
+            Some(Err(error)) => failures.push(about_topic(admin, error, name).await),
             None => {} // named twice
         }
     }

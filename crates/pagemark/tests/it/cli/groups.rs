@@ -42,6 +42,63 @@ fn groups_are_listed_described_and_checked_o_1_o_41() {
 }
 
 #[test]
+fn what_is_misspelt_is_said_and_never_passes_for_nothing() {
+    let mut session = Session::start();
+    billing(&session);
+    session.quietly(&["topic", "create", "payments", "-p", "1"], "");
+    session.run(&["group", "list", "--state", "Stabel"]);
+    session.run(&["group", "list", "--type", "clasic"]);
+    session.run(&["group", "list", "--state", "stable,EMPTY", "--type", "Classic"]);
+    session.run(&["group", "describe", "biling", "--state"]);
+    session.run(&["group", "describe", "billing", "-t", "ordres", "-t", "orders:1,7"]);
+    session.run(&["group", "describe", "billing", "-t", "payments"]);
+    session.run(&["group", "lag", "billing", "-t", "orders:0,3,9", "-t", "payments"]);
+    session.run(&["group", "delete-offsets", "billing", "-t", "ordres", "-t", "a\nb", "-t", "orders:9"]);
+    session.run(&["group", "delete-offsets", "billing", "-t", "payments"]);
+    session.run(&["group", "delete-offsets", "biling", "-t", "orders"]);
+    session.run(&["group", "delete", "biling"]);
+    session.run(&["group", "reset", "billing", "-t", "ordres", "--to-earliest"]);
+    session.run(&["topic", "describe", "order"]);
+    session.run(&["topic", "delete", "nothing like it"]);
+    session.run(&["consume", "-t", "Orders", "-e"]);
+    session.run(&["produce", "-t", "orderss"]);
+    session.check("misspelt");
+}
+
+/// However many groups there are, they are asked about together.
+#[test]
+fn a_thousand_groups_take_a_few_requests() {
+    const GROUPS: usize = 1000;
+    let session = Session::start();
+    session.quietly(&["topic", "create", "orders", "-p", "2"], "");
+    session.fill("orders", 1, 0..3);
+    session.admin(async |admin| {
+        let mut setting = tokio::task::JoinSet::new();
+        for n in 0..GROUPS {
+            let admin = admin.clone();
+            setting.spawn(async move {
+                let offsets = [(("orders", 1).into(), 1.into())];
+                admin.alter_group_offsets(&format!("group-{n:04}"), offsets).await.expect("nobody is there");
+            });
+        }
+        setting.join_all().await;
+    });
+    let asked = |api: &str| session.broker.metric(&format!("pagemark_requests_total{{api=\"{api}\"}}"));
+    let apis = ["FindCoordinator", "DescribeGroups", "OffsetFetch", "ListOffsets", "Metadata"];
+    for arguments in [&["group", "lag", "-r", ".", "-o", "csv"][..], &["group", "list", "--sort", "lag", "-o", "csv"]] {
+        let before = apis.map(asked);
+        let output = session.quietly(arguments, "");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8(output.stdout).expect("text");
+        let groups: Vec<&str> = said.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+        assert!(groups.len() == GROUPS && groups.is_sorted(), "each once, in order");
+        for ((api, before), after) in apis.into_iter().zip(before).zip(apis.map(asked)) {
+            assert!(after - before <= 16, "{} requests of {api} for {GROUPS} groups", after - before);
+        }
+    }
+}
+
+#[test]
 fn offsets_and_groups_are_deleted_and_what_was_there_is_told_g_37_o_35() {
     let mut session = Session::start();
     billing(&session);

@@ -23,6 +23,8 @@ fn the_page_about_the_command_line_is_fresh() {
         assert!(command.contains("Example"), "a command without an example: {command}");
     }
     assert!(fresh.contains("4  a check failed"));
+    let wide: Vec<&str> = fresh.lines().filter(|line| line.chars().count() > 80).collect();
+    assert!(wide.is_empty(), "more than 80 columns: {wide:#?}");
 }
 
 #[test]

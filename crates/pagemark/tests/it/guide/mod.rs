@@ -1,9 +1,10 @@
-//! docs/guide.md, done as a reader does it: every command in it is run, in order, and prints what the guide shows.
+//! docs/guide.md and README.md, done as a reader does it: every command in them is run, in order, and prints what they show.
 //!
 //! A block marked `console` holds commands behind `$ ` and what they print. `<words>` stand for something that differs from run
 //! to run, `...` on a line of its own for any number of lines. In a block marked `console varying` all numbers may differ. A block marked `console broker` is a terminal of its own: its
 //! command goes on running, and the next such block takes its place. All is run in one empty directory, with free ports
-//! instead of the guide's. Deliberately not here: prose, and blocks in other languages.
+//! instead of the text's. Deliberately not here: prose, and blocks in other languages, such as the README's `sh` for programs that
+//! not everybody has.
 
 mod blocks;
 
@@ -68,7 +69,9 @@ impl Reader {
         if let Some(told) = said.split("clients are told ").nth(1) {
             self.bootstrap = told.split_whitespace().next().unwrap_or_default().to_owned();
         }
-        let as_shown = said.replace(&self.bootstrap, "127.0.0.1:9092");
+        let http =
+            said.split("HTTP: http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or("none").to_owned();
+        let as_shown = said.replace(&self.bootstrap, "127.0.0.1:9092").replace(&http, "127.0.0.1:9080");
         if let Some(difference) = differs(session, &as_shown) {
             panic!("line {}: $ {}\n{difference}\nIt prints\n{said}", session.line, session.command);
         }
@@ -89,15 +92,30 @@ fn path_with_our_program() -> OsString {
     std::env::join_paths(paths).expect("as they were")
 }
 
-#[test]
-fn every_command_of_the_guide_prints_what_it_shows() {
-    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide.md");
-    let text = std::fs::read_to_string(guide).unwrap();
+/// Does everything, with a broker that runs already if the text says what it prints.
+fn read(path: &str, broker: impl FnOnce(&str) -> Option<Session>) {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap();
     let sessions = sessions(&text);
-    assert!(sessions.len() > 10, "the guide has commands: {}", sessions.len());
+    assert!(sessions.len() > 5, "{path} has commands: {}", sessions.len());
     let directory = tempfile::tempdir().unwrap();
     let mut reader = Reader { directory, broker: None, bootstrap: "127.0.0.1:9092".to_owned() };
-    for session in &sessions {
+    for session in broker(&text).iter().chain(&sessions) {
         if session.goes_on { reader.start(session) } else { reader.run(session) }
     }
+}
+
+#[test]
+fn every_command_of_the_guide_prints_what_it_shows() {
+    read("docs/guide.md", |_| None);
+}
+
+#[test]
+fn the_commands_of_the_readme_print_what_it_shows() {
+    read("README.md", |text| {
+        let from = text.lines().position(|line| line.starts_with("pagemark ") && line.contains(" serves "));
+        let line = from.expect("it says what a broker prints");
+        let shown = text.lines().skip(line).take(3).map(str::to_owned).collect();
+        let command = "pagemark serve".to_owned();
+        Some(Session { line: line + 1, command, shown, goes_on: true, varies: false })
+    });
 }

@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 const EXAMPLES: &str = "Examples:
   pagemark group reset billing --to-earliest
-      A dry run: shows for each partition what would be read again or SKIPPED, and changes nothing
+      A dry run: shows what would be read again or SKIPPED, changes nothing
   pagemark group reset billing --to-datetime 2026-11-26T10:00:00.000Z --execute
   pagemark group reset billing -t orders:0 --shift-by -1 --execute
       One record again
@@ -37,23 +37,23 @@ const EXAMPLES: &str = "Examples:
       As soon as the last member has left
   pagemark group reset billing --to-group audit --execute
   pagemark group reset billing --from-file offsets.csv --execute
-      Lines of TOPIC,PARTITION,OFFSET or GROUP,TOPIC,PARTITION,OFFSET, as kafka-consumer-groups --export writes them
+      Lines of TOPIC,PARTITION,OFFSET or GROUP,TOPIC,PARTITION,OFFSET, as
+      kafka-consumer-groups --export writes them
 
-Without -t, the partitions for which the group has committed something. Offsets outside a log become its nearest end.
-NEW-OFFSET is the NEXT offset that the group will read. Counts are of offsets; transaction markers and compacted records
-are among them. Exit code 5: the group has members.";
+Without -t, the partitions for which the group has committed something. Offsets
+outside a log become its nearest end. NEW-OFFSET is the NEXT offset that the
+group will read. Counts are of offsets; transaction markers and compacted
+records are among them. Exit code 5: the group has members.";
 
 /// Arguments of `pagemark group reset`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "pagemark group reset [OPTIONS] <WHERE-TO> <GROUP>")]
 pub struct Reset {
     /// Which group
     group: String,
     /// Which partitions: TOPIC, or TOPIC:0,2,5-7. May be repeated
     #[arg(short, value_name = "TOPIC[:PARTITIONS]")]
     target: Vec<Target>,
-    #[command(flatten)]
-    to: Targets,
     /// Write it; without this it is a dry run
     #[arg(long)]
     execute: bool,
@@ -64,12 +64,15 @@ pub struct Reset {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "execute")]
     wait_empty: Option<Duration>,
     #[command(flatten)]
+    to: Targets,
+    #[command(flatten)]
     common: Common,
 }
 
 /// Where to: exactly one of these.
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = false)]
+#[command(next_help_heading = "Where to, one of")]
 struct Targets {
     /// The first record there is
     #[arg(long)]

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pagemark_client::{Admin, Error, IsolationLevel, OffsetAndMetadata, OffsetSpec, TopicPartition};
 
 use super::super::view::{self, Log};
+use crate::commands::about_topic;
 use crate::exit::Failure;
 use crate::output::escaped;
 use crate::target::{Target, covers};
@@ -185,7 +186,7 @@ async fn scope(
             (Some(Ok(topic)), None) => {
                 partitions.extend(topic.partitions.iter().map(|found| TopicPartition::new(&target.topic, found.index)));
             }
-            (Some(Err(error)), None) => return Err(Failure::from(error.clone()).about(escaped(&target.topic))),
+            (Some(Err(error)), None) => return Err(about_topic(admin, error.clone(), &target.topic).await),
             (None, None) => {} // every topic that was asked for has an answer
         }
     }
