@@ -19,3 +19,4 @@ pub mod progress;
 pub mod retention;
 pub mod server;
 pub mod settings;
+pub mod watched;

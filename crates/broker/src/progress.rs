@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use pagemark_storage::engine::{Engine, EngineError, Progress, ProgressListener, Ticket};
-use tokio::sync::watch;
+
+use crate::watched::{Watched, Watcher};
 
 /// The engine's progress of the moment, for any number of waiters.
 pub struct ProgressHub {
-    latest: watch::Sender<Progress>,
+    latest: Watched<Progress>,
 }
 
-struct Publish(watch::Sender<Progress>);
+struct Publish(Watched<Progress>);
 
 impl ProgressListener for Publish {
     fn progressed(&self, progress: &Progress) {
@@ -22,8 +23,8 @@ impl ProgressListener for Publish {
 }
 
 /// Takes a report in. Reports come from several threads and may come late: progress never goes back, a failure never ends.
-fn advance(latest: &watch::Sender<Progress>, report: &Progress) {
-    latest.send_modify(|known| {
+fn advance(latest: &Watched<Progress>, report: &Progress) {
+    latest.change(|known| {
         known.durable = known.durable.max(report.durable);
         if known.failed.is_none() {
             known.failed.clone_from(&report.failed);
@@ -35,7 +36,7 @@ impl ProgressHub {
     /// Begins to listen to the engine.
     #[must_use]
     pub fn new(engine: &Arc<dyn Engine>) -> Arc<ProgressHub> {
-        let latest = watch::Sender::new(engine.progress());
+        let latest = Watched::new(engine.progress());
         engine.watch(Arc::new(Publish(latest.clone())));
         advance(&latest, &engine.progress());
         Arc::new(ProgressHub { latest })
@@ -43,8 +44,8 @@ impl ProgressHub {
 
     /// A view that tells when it has changed.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Progress> {
-        self.latest.subscribe()
+    pub fn subscribe(&self) -> Watcher<Progress> {
+        self.latest.watch()
     }
 
     /// Waits until the write with this ticket is durable.
@@ -52,11 +53,9 @@ impl ProgressHub {
     /// # Errors
     /// [`EngineError::Stopped`] if the engine failed before; whether the write is durable is unknown then.
     pub async fn durable(&self, Ticket(lsn): Ticket) -> Result<(), EngineError> {
-        let mut latest = self.subscribe();
-        let reached = latest.wait_for(|p| p.durable >= lsn || p.failed.is_some()).await;
-        let progress = reached.map_err(|_| EngineError::Stopped(Arc::from("the broker is shutting down")))?;
-        match &progress.failed {
-            Some(why) if progress.durable < lsn => Err(EngineError::Stopped(Arc::clone(why))),
+        let progress = self.subscribe().wait_for(|p| p.durable >= lsn || p.failed.is_some()).await;
+        match progress.failed {
+            Some(why) if progress.durable < lsn => Err(EngineError::Stopped(why)),
             _ => Ok(()),
         }
     }
@@ -71,10 +70,10 @@ mod tests {
     #[test]
     fn a_report_that_comes_late_hides_neither_progress_nor_a_failure() {
         let report = |durable, failed: Option<&str>| Progress { durable: Lsn(durable), failed: failed.map(Arc::from) };
-        let latest = watch::Sender::new(report(0, None));
+        let latest = Watched::new(report(0, None));
         advance(&latest, &report(7, None));
         advance(&latest, &report(7, Some("gone")));
         advance(&latest, &report(5, None));
-        assert_eq!(*latest.borrow(), report(7, Some("gone")));
+        assert_eq!(latest.watch().look(), report(7, Some("gone")));
     }
 }

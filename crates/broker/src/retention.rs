@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pagemark_core::partition::Rule;
-use tokio::sync::watch;
 
 use crate::broker::Broker;
 use crate::partitions::Partition;
 use crate::server::Phase;
+use crate::watched::Watcher;
 
 /// So many logs are looked at in one turn of an executor.
 const LOT: usize = 64;
 
 /// Makes passes until the broker stops.
-pub async fn run(broker: Arc<Broker>, mut phase: watch::Receiver<Phase>) {
+pub async fn run(broker: Arc<Broker>, phase: Watcher<Phase>) {
     let interval = Duration::from_millis(broker.settings.log_retention_check_interval_ms.unsigned_abs());
     let passes = async {
         loop {

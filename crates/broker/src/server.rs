@@ -10,7 +10,6 @@ use std::time::Duration;
 use pagemark_core::coordinator::{GroupSettings, OffsetRetention};
 use pagemark_storage::engine::{Compare, Engine, EngineError, TxnOutcome, Write};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::api::init_producer_id::ProducerIds;
 use crate::aside::on_a_thread;
@@ -30,6 +29,7 @@ use crate::net::network::{Listener, Network, Tcp};
 use crate::progress::ProgressHub;
 use crate::retention;
 use crate::settings::{Address, Settings, quarter_of_memory_bytes};
+use crate::watched::Watched;
 
 /// After the log has failed, reads go on for this long; then the process ends so that a supervisor starts it anew.
 pub const FAREWELL: Duration = Duration::from_secs(30);
@@ -79,7 +79,7 @@ fn advice(error: &std::io::Error) -> &'static str {
 /// A broker that serves.
 pub struct Server {
     broker: Arc<Broker>,
-    stop: watch::Sender<Phase>,
+    stop: Watched<Phase>,
     /// Where it listens: the listener's name, the bound address, the advertised one.
     pub listening: Vec<(String, Address, Address)>,
     /// Where HTTP is served, if it is.
@@ -117,18 +117,18 @@ impl Server {
         let http = bind_http(&settings).await?;
         let broker = assemble(&settings, engine, host, executors).await?;
         broker.admin.recover().await.map_err(|(_, why)| StartError::Storage(why))?;
-        let (stop, stopped) = watch::channel(Phase::Serving);
+        let stop = Watched::new(Phase::Serving);
         let mut listening = Vec::new();
         for (name, listener, bound, advertised) in listeners {
-            tokio::spawn(listener::accept(Arc::clone(&broker), listener, advertised.clone(), stopped.clone()));
+            tokio::spawn(listener::accept(Arc::clone(&broker), listener, advertised.clone(), stop.watch()));
             listening.push((name, bound, advertised));
         }
         let mut http_address = None;
         if let Some((listener, address)) = http {
-            tokio::spawn(http::serve(Arc::clone(&broker), listener, stopped.clone()));
+            tokio::spawn(http::serve(Arc::clone(&broker), listener, stop.watch()));
             http_address = Some(address);
         }
-        tokio::spawn(retention::run(Arc::clone(&broker), stopped));
+        tokio::spawn(retention::run(Arc::clone(&broker), stop.watch()));
         Ok(Server { broker, stop, listening, http: http_address })
     }
 
@@ -140,12 +140,9 @@ impl Server {
 
     /// Waits until the log has failed, or an executor has broken, and tells why. Never returns while all is well.
     pub async fn failed(&self) -> Arc<str> {
-        let mut progress = self.broker.progress.subscribe();
         let log = async {
-            match progress.wait_for(|p| p.failed.is_some()).await {
-                Ok(progress) => progress.failed.clone().unwrap_or_else(|| Arc::from("unknown")),
-                Err(_) => std::future::pending().await,
-            }
+            let progress = self.broker.progress.subscribe().wait_for(|p| p.failed.is_some()).await;
+            progress.failed.unwrap_or_else(|| Arc::from("unknown"))
         };
         tokio::select! {
             biased;
@@ -159,14 +156,21 @@ impl Server {
     /// # Errors
     /// [`EngineError`] if what was accepted could not be made durable.
     pub async fn stop(self) -> Result<(), EngineError> {
-        self.stop.send_replace(Phase::Finishing);
+        self.stop.set(Phase::Finishing);
         self.broker.executors.stop().await;
         // Every answer that there will be has been given; the connections get a moment to write it.
         tokio::time::sleep(LAST_ANSWERS).await;
-        self.stop.send_replace(Phase::Closed);
+        self.stop.set(Phase::Closed);
         let engine = Arc::clone(&self.broker.engine);
         let closed = on_a_thread(move || engine.close()).await;
         closed.unwrap_or_else(|| Err(EngineError::Stopped(Arc::from("closing the engine failed"))))
+    }
+}
+
+impl Drop for Server {
+    /// As a kill, as far as those who use it can tell: nobody is served any more.
+    fn drop(&mut self) {
+        self.stop.set(Phase::Closed);
     }
 }
 

@@ -32,6 +32,7 @@ impl Place {
         Place::make_in(&parent).context("no temporary directory can be made; TMPDIR says where")
     }
 
+    #[allow(clippy::disallowed_methods, reason = "the demo's own directory, not the broker's")]
     fn make_in(parent: &Path) -> io::Result<Place> {
         let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
         // It has its name only once it is locked, so that nobody ever finds it free.
@@ -69,6 +70,7 @@ impl Place {
 }
 
 /// Removes what demos left that were killed. What cannot be removed now may be so next time.
+#[allow(clippy::disallowed_methods, reason = "the demo's own directory, not the broker's")]
 fn remove_left_over(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));

@@ -7,19 +7,20 @@ use std::sync::Arc;
 use pagemark_core::partition::Cut;
 use pagemark_storage::engine::{EngineError, ShardId};
 use pagemark_wire::types::{PartitionKey, TopicId};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::mailbox::Mailbox;
 use super::turn::{Executor, ExecutorParts};
 use super::{Census, RetainWork, Work};
 use crate::partitions::Partition;
+use crate::watched::Watched;
 
 /// The mailboxes of all executors.
 #[derive(Debug)]
 pub struct Executors {
     mailboxes: Vec<Arc<Mailbox<Work>>>,
     /// Why an executor ended that nobody had told to.
-    broken: watch::Sender<Option<Arc<str>>>,
+    broken: Watched<Option<Arc<str>>>,
 }
 
 impl std::fmt::Debug for Work {
@@ -50,7 +51,7 @@ impl Executors {
     pub fn new(count: usize) -> Arc<Executors> {
         Arc::new(Executors {
             mailboxes: (0..count.max(1)).map(|_| Arc::default()).collect(),
-            broken: watch::Sender::new(None),
+            broken: Watched::new(None),
         })
     }
 
@@ -61,7 +62,7 @@ impl Executors {
             let broken = self.broken.clone();
             tokio::spawn(async move {
                 if let Err(error) = executor.await {
-                    broken.send_replace(Some(Arc::from(format!("an executor has ended: {error}"))));
+                    broken.set(Some(Arc::from(format!("an executor has ended: {error}"))));
                 }
             });
         }
@@ -70,10 +71,9 @@ impl Executors {
     /// Waits until an executor has ended that nobody had told to: its shards answer nobody any more, so the process must end
     /// and start anew. Never returns while all is well.
     pub async fn broken(&self) -> Arc<str> {
-        let mut broken = self.broken.subscribe();
-        match broken.wait_for(Option::is_some).await.map(|why| why.clone()) {
-            Ok(Some(why)) => why,
-            Ok(None) | Err(_) => std::future::pending().await,
+        match self.broken.watch().wait_for(Option::is_some).await {
+            Some(why) => why,
+            None => std::future::pending().await,
         }
     }
 

@@ -12,7 +12,7 @@ use pagemark_storage::engine::{
     Append, AtomicGroup, Engine, EngineError, Headroom, Lsn, Progress, ShardEpoch, ShardId,
 };
 use pagemark_wire::types::{Offset, PartitionKey};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::allowance::{Allowance, Look};
 use super::group_shard::{OwnedGroupShard, Phase};
@@ -26,6 +26,7 @@ use crate::metadata::registry::TopicRegistry;
 use crate::metrics::Metrics;
 use crate::partitions::Partition;
 use crate::progress::ProgressHub;
+use crate::watched::Watcher;
 
 /// How often producers are looked through for those that are to be forgotten.
 const SWEEP_MS: u64 = 600_000;
@@ -110,7 +111,7 @@ pub(super) struct Executor {
     pub engine: Arc<dyn Engine>,
     pub registry: Arc<TopicRegistry>,
     host: Arc<dyn Host>,
-    progress: watch::Receiver<Progress>,
+    progress: Watcher<Progress>,
     group_settings: Arc<GroupSettings>,
     group_shard_count: u32,
     pub configs: Arc<BrokerConfigs>,
@@ -207,7 +208,7 @@ impl Executor {
         tokio::select! {
             biased;
             () = self.mailbox.filled() => {}
-            _ = self.progress.changed() => {}
+            () = self.progress.changed() => {}
             () = due => {}
         }
     }
@@ -334,7 +335,7 @@ impl Executor {
 
     /// Lets go of everything whose write is durable; if the engine has failed, of all the rest with an error.
     fn release(&mut self) {
-        let progress = self.progress.borrow_and_update().clone();
+        let progress = self.progress.look();
         while self.pending.front().is_some_and(|p| p.lsn <= progress.durable) {
             let pending = self.pending.pop_front().expect("the front was just seen");
             self.succeed(pending.what);

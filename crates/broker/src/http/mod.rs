@@ -15,15 +15,15 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::broker::Broker;
 use crate::executor::Census;
 use crate::metrics::{Metrics, gauge};
 use crate::server::Phase;
+use crate::watched::Watcher;
 
 /// Serves until told to stop.
-pub async fn serve(broker: Arc<Broker>, listener: TcpListener, mut phase: watch::Receiver<Phase>) {
+pub async fn serve(broker: Arc<Broker>, listener: TcpListener, phase: Watcher<Phase>) {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))

@@ -6,24 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use super::connection;
 use super::network::Listener;
 use crate::broker::{Broker, Client};
 use crate::server::Phase;
 use crate::settings::Address;
+use crate::watched::Watcher;
 
 /// How long to wait after `accept` failed for want of file handles.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Accepts until told to stop. `advertised` is what clients of this listener are told to connect to.
-pub async fn accept(
-    broker: Arc<Broker>,
-    listener: impl Listener,
-    advertised: Address,
-    mut phase: watch::Receiver<Phase>,
-) {
+pub async fn accept(broker: Arc<Broker>, listener: impl Listener, advertised: Address, phase: Watcher<Phase>) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -48,7 +42,7 @@ pub async fn accept(
         open.fetch_add(1, Ordering::Relaxed);
         let client = Client::new(format!("/{}", peer.ip()), advertised.clone());
         let broker = Arc::clone(&broker);
-        let mut phase = phase.clone();
+        let phase = phase.clone();
         tokio::spawn(async move {
             tokio::select! {
                 biased;

@@ -8,7 +8,7 @@ use clap::Args;
 use pagemark_client::{Delivery, ProduceError, Producer, ProducerRecord};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 
-use super::Done;
+use super::{Done, about_topic};
 use crate::connect::{Connection, Properties, codec_named};
 use crate::exit::Failure;
 use crate::host;

@@ -5,13 +5,9 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::io::unix::AsyncFd;
-use tokio::time::timeout;
-
-use super::cli::block_on;
 
 /// The demo, with its directory below this one.
 fn demo(below: &Path, arguments: &[&str]) -> Command {
@@ -120,13 +116,11 @@ fn a_demo_that_is_killed_takes_its_processes_with_it_and_the_next_one_clears_up(
     });
     killed.kill().unwrap();
     killed.wait().unwrap();
-    block_on(async {
-        for process in watched {
-            let process = AsyncFd::new(process).unwrap();
-            let ended = timeout(Duration::from_secs(60), process.readable()).await;
-            assert!(ended.is_ok(), "a child outlives the demo");
-        }
-    });
+    for process in watched {
+        let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
+        let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience));
+        assert_eq!(ended, Ok(1), "a child outlives the demo");
+    }
     let left_over = only_directory_in(below.path());
 
     let mut next = demo(below.path(), &["--pace", "20"]).stdout(Stdio::piped()).spawn().unwrap();
@@ -140,7 +134,8 @@ fn a_demo_that_is_killed_takes_its_processes_with_it_and_the_next_one_clears_up(
 }
 
 fn only_directory_in(below: &Path) -> PathBuf {
-    let all: Vec<PathBuf> = std::fs::read_dir(below).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let all: Vec<PathBuf> =
+        std::fs::read_dir(below).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     let [one] = &all[..] else { panic!("{all:?}") };
     one.clone()
 }

@@ -161,7 +161,8 @@ impl Member {
             .with_assignments(if leads { self.assign(joined) } else { Vec::new() });
         let patience = Duration::from_millis(2 * self.world.options.session_ms) + PATIENCE;
         let answer = self.link.ask(5, &request, patience).await.ok()?;
-        if self.after(answer.error_code) == Next::Rejoin {
+        if answer.error_code != 0 {
+            self.after(answer.error_code);
             return None;
         }
         self.known_since(begun);

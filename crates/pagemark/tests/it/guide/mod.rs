@@ -94,10 +94,11 @@ fn path_with_our_program() -> OsString {
 
 /// Does everything, with a broker that runs already if the text says what it prints.
 fn read(path: &str, broker: impl FnOnce(&str) -> Option<Session>) {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap();
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).expect("it is there");
     let sessions = sessions(&text);
     assert!(sessions.len() > 5, "{path} has commands: {}", sessions.len());
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a directory");
     let mut reader = Reader { directory, broker: None, bootstrap: "127.0.0.1:9092".to_owned() };
     for session in broker(&text).iter().chain(&sessions) {
         if session.goes_on { reader.start(session) } else { reader.run(session) }
