@@ -96,7 +96,9 @@ mod tests {
         let dead = Place::make_in(parent.path()).unwrap();
         let dead = {
             fs::write(dead.path().join("data"), "x").unwrap();
-            dead.directory.keep() // and its lock is let go, as the system does for a process that is killed
+            let Place { directory, _lock: lock } = dead;
+            drop(lock); // as the system does for a process that is killed
+            directory.keep()
         };
         let kept = Place::make_in(parent.path()).unwrap().keep().unwrap();
         let foreign = parent.path().join("another-demo-1");

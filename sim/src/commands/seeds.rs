@@ -2,8 +2,6 @@
 //!
 //! Deliberately not here: what a run is (`whole`), what is right and wrong (`history`).
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -140,34 +138,24 @@ fn tell(summary: &Summary, outcome: &Outcome) {
 }
 
 fn keep(args: &SeedsArgs, outcome: &Outcome) -> Result<(), String> {
-    if let Some(path) = &args.history {
-        let to = BufWriter::new(create(path)?);
-        history::write(&outcome.history, to).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    if let Some(path) = &args.trace {
-        let mut to = BufWriter::new(create(path)?);
-        outcome
-            .trace
-            .iter()
-            .try_for_each(|line| writeln!(to, "{line}"))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut history = Vec::new();
+    history::write(&outcome.history, &mut history).map_err(|error| error.to_string())?;
+    let trace = outcome.trace.join("\n").into_bytes();
+    for (path, bytes) in [(&args.history, history), (&args.trace, trace)] {
+        if let Some(path) = path {
+            std::fs::write(path, bytes).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        }
     }
     Ok(())
-}
-
-#[allow(clippy::disallowed_methods, reason = "a file that a person asked for, not the broker's")]
-fn create(path: &Path) -> Result<File, String> {
-    File::create(path).map_err(|error| format!("{} cannot be written: {error}", path.display()))
 }
 
 /// Checks the history in a file.
 ///
 /// # Errors
 /// A file that cannot be read, or is no history.
-#[allow(clippy::disallowed_methods, reason = "a file that a person names, not the broker's")]
 pub fn check_file(path: &Path) -> Result<ExitCode, String> {
-    let file = File::open(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    let events = history::read(BufReader::new(file)).map_err(|error| format!("{}: {error}", path.display()))?;
+    let bytes = std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let events = history::read(bytes.as_slice()).map_err(|error| format!("{}: {error}", path.display()))?;
     let violations = check(&events);
     violations.iter().for_each(|violation| println!("{violation}"));
     println!("{} events, {} broken promises", events.len(), violations.len());
