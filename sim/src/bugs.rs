@@ -1,11 +1,14 @@
-//! Tests the test: with a bug planted in the engine, the explorer must find it, and soon.
+//! Tests the test: with a bug planted in the engine the explorer must find it, with one in the server the storms, and soon.
 //!
-//! Without the feature `planted-bugs` the engine has no such bugs, and asking for one is an error. Deliberately not here:
-//! the bugs, which stand in the engine where the code would be wrong.
+//! Without the feature `planted-bugs` there are no such bugs, and asking for one is an error. Deliberately not here: the bugs,
+//! which stand where the code would be wrong.
 
+use pagemark_core::planted::PlantedBug as ServerBug;
 use pagemark_storage::planted::PlantedBug;
 
 use crate::campaign::{Failure, Limits, explore_seed};
+use crate::history::check::Violation;
+use crate::whole::{self, options::Options};
 
 /// Crash points of each seed: few, because another seed meets other mixtures.
 const POINTS_PER_SEED: u64 = 150;
@@ -54,6 +57,31 @@ pub fn hunt(planted: Option<PlantedBug>, points: u64) -> Hunt {
         }
     }
     hunt
+}
+
+/// Runs the whole server through seed after seed with this bug, until a promise is broken or `seeds` were not enough.
+/// Gives how many it took, and what showed it.
+#[must_use]
+pub fn hunt_in_storms(bug: ServerBug, seeds: u64) -> (u64, Option<Violation>) {
+    for seed in 1..=seeds {
+        let outcome = whole::run_with(Options::of(seed), Some(bug));
+        if let Some(violation) = outcome.violations.into_iter().next() {
+            return (seed, Some(violation));
+        }
+    }
+    (seeds, None)
+}
+
+/// Head of the table of bugs in the server.
+pub const STORM_TABLE_HEAD: &str = "| Bug | Invariant | after seeds | What was seen |\n|---|---|---|---|";
+
+/// One line of that table.
+#[must_use]
+pub fn storm_table_row(bug: ServerBug, seeds: u64, caught: Option<&Violation>) -> String {
+    match caught {
+        None => format!("| {bug:?} | **not caught** | {seeds} | |"),
+        Some(violation) => format!("| {bug:?} | {} | {seeds} | {} |", violation.invariant, shorten(&violation.text)),
+    }
 }
 
 /// Head of the table in `docs/planted-bugs.md`.

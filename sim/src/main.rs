@@ -30,11 +30,14 @@ enum Command {
         /// The file.
         file: PathBuf,
     },
-    /// Show for every planted bug after how many crash points it is caught, as a table. Needs the feature planted-bugs.
+    /// Show for every planted bug after how many crash points or seeds it is caught, as tables. Needs the feature planted-bugs.
     Bugs {
         /// Crash points to try for each bug.
         #[arg(long, default_value_t = 3_000)]
         points: u64,
+        /// Seeds of the whole server to try for each bug that is not the engine's.
+        #[arg(long, default_value_t = 100)]
+        storms: u64,
     },
 }
 
@@ -43,7 +46,7 @@ fn main() -> ExitCode {
         Command::Crash(args) => crash::crash(&args),
         Command::Seeds(args) => seeds::run(&args),
         Command::History { file } => seeds::check_file(&file),
-        Command::Bugs { points } => crash::print_bugs(points),
+        Command::Bugs { points, storms } => crash::print_bugs(points, storms),
     };
     outcome.unwrap_or_else(|message| {
         eprintln!("{message}");

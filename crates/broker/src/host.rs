@@ -5,6 +5,7 @@
 
 use std::time::SystemTime;
 
+use pagemark_core::planted::PlantedBug;
 use pagemark_core::time::{MonoMs, Now, WallMs};
 use uuid::Uuid;
 
@@ -14,6 +15,10 @@ pub trait Host: Send + Sync + 'static {
     fn now(&self) -> Now;
     /// A random UUID of version 4: topic ids, member ids, the cluster's id.
     fn fresh_uuid(&self) -> Uuid;
+    /// The bug that a simulation has planted. Has no effect without the feature `planted-bugs`.
+    fn planted(&self) -> Option<PlantedBug> {
+        None
+    }
     /// How many connections this process can hold and still open the files it needs.
     fn most_connections(&self) -> usize {
         usize::MAX

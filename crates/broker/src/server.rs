@@ -191,7 +191,7 @@ async fn assemble(
         progress: Arc::clone(&progress),
         registry: Arc::clone(&registry),
         host: Arc::clone(&host),
-        groups: Arc::new(group_settings(settings)),
+        groups: Arc::new(group_settings(settings, host.as_ref())),
         group_shards: settings.offsets_topic_num_partitions.unsigned_abs(),
         configs: Arc::clone(&configs),
         metrics: Arc::clone(&metrics),
@@ -262,7 +262,7 @@ async fn cluster_id(engine: &dyn Engine, progress: &ProgressHub, host: &dyn Host
     Ok(record.cluster_id)
 }
 
-fn group_settings(settings: &Settings) -> GroupSettings {
+fn group_settings(settings: &Settings, host: &dyn Host) -> GroupSettings {
     GroupSettings {
         group_min_session_timeout_ms: settings.group_min_session_timeout_ms,
         group_max_session_timeout_ms: settings.group_max_session_timeout_ms,
@@ -275,6 +275,7 @@ fn group_settings(settings: &Settings) -> GroupSettings {
             _ => OffsetRetention::WhileData,
         },
         group_empty_retention_ms: settings.pagemark_group_empty_retention_ms,
+        planted: host.planted(),
         ..GroupSettings::default()
     }
 }

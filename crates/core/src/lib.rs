@@ -7,4 +7,5 @@ pub mod coordinator;
 pub mod effects;
 mod group;
 pub mod partition;
+pub mod planted;
 pub mod time;

@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use pagemark_core::planted::PlantedBug as ServerBug;
 use pagemark_sim::bugs;
 use pagemark_sim::campaign::{Limits, Report, explore_seed, replay, trace};
 use pagemark_sim::explore::{Case, IMAGES};
@@ -180,8 +181,8 @@ fn json(report: &Report) -> serde_json::Value {
     object.into()
 }
 
-/// Prints the table of planted bugs.
-pub fn print_bugs(points: u64) -> Result<ExitCode, String> {
+/// Prints the tables of planted bugs.
+pub fn print_bugs(points: u64, storms: u64) -> Result<ExitCode, String> {
     bugs::check_planted()?;
     let mut all_caught = true;
     println!("{}", bugs::TABLE_HEAD);
@@ -190,6 +191,12 @@ pub fn print_bugs(points: u64) -> Result<ExitCode, String> {
         all_caught &= hunt.caught.is_some();
         println!("{}", bugs::table_row(bug, &hunt));
         eprintln!("{bug:?}: {} crash points", hunt.points);
+    }
+    println!("\n{}", bugs::STORM_TABLE_HEAD);
+    for bug in ServerBug::ALL {
+        let (seeds, caught) = bugs::hunt_in_storms(bug, storms);
+        all_caught &= caught.is_some();
+        println!("{}", bugs::storm_table_row(bug, seeds, caught.as_ref()));
     }
     Ok(if all_caught { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

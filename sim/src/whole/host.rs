@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pagemark_broker::host::Host;
+use pagemark_core::planted::PlantedBug;
 use pagemark_core::time::{MonoMs, Now, WallMs};
 use uuid::Uuid;
 
@@ -19,13 +20,14 @@ pub struct SimHost {
     /// How far the wall clock has jumped, milliseconds. The machine's, so that it outlives the process.
     jumped_ms: Arc<AtomicI64>,
     rng: Mutex<Rng>,
+    planted: Option<PlantedBug>,
 }
 
 impl SimHost {
     /// A host whose randomness is this life's own.
     #[must_use]
-    pub fn new(jumped_ms: Arc<AtomicI64>, rng: Rng) -> SimHost {
-        SimHost { jumped_ms, rng: Mutex::new(rng) }
+    pub fn new(jumped_ms: Arc<AtomicI64>, rng: Rng, planted: Option<PlantedBug>) -> SimHost {
+        SimHost { jumped_ms, rng: Mutex::new(rng), planted }
     }
 }
 
@@ -39,6 +41,10 @@ impl Host for SimHost {
     fn now(&self) -> Now {
         let mono = now_us() / 1_000;
         Now { mono: MonoMs(mono), wall: WallMs(BEGIN_MS + mono as i64 + self.jumped_ms.load(Ordering::Relaxed)) }
+    }
+
+    fn planted(&self) -> Option<PlantedBug> {
+        self.planted
     }
 
     fn fresh_uuid(&self) -> Uuid {

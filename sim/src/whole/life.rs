@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use pagemark_broker::server::Server;
 use pagemark_broker::settings::{Settings, SettingsSources};
+use pagemark_core::planted::PlantedBug;
 use pagemark_storage::local::ManualEngine;
 use tokio::sync::Notify;
 
@@ -32,6 +33,8 @@ const ROOM_LOOKS: u32 = 1_000;
 pub struct Machine {
     /// The run's options.
     pub options: Options,
+    /// The bug that is planted in the server.
+    pub planted: Option<PlantedBug>,
     /// What the last process left on the disk.
     pub left: RefCell<DiskState>,
     /// The disk of the process that runs.
@@ -57,10 +60,11 @@ pub struct Machine {
 impl Machine {
     /// A new machine with an empty disk.
     #[must_use]
-    pub fn new(options: Options, trace: Arc<Trace>) -> Machine {
+    pub fn new(options: Options, planted: Option<PlantedBug>, trace: Arc<Trace>) -> Machine {
         Machine {
             disk_us: Cell::new(options.disk_us),
             options,
+            planted,
             left: RefCell::new(DiskState::new()),
             disk: RefCell::default(),
             meddled: Cell::new(false),
@@ -104,7 +108,7 @@ pub async fn live(machine: Rc<Machine>) {
     let background = tokio::task::spawn_local(upkeep(Rc::clone(&machine), Rc::clone(&manual), Rng::fork(seed, 2)));
     let sources = SettingsSources { file: None, env: Vec::new(), set: machine.options.settings() };
     let settings = Settings::load(sources).expect("the simulation's settings are legal").settings;
-    let host = Arc::new(SimHost::new(Arc::clone(&machine.jumped_ms), Rng::fork(seed, 3)));
+    let host = Arc::new(SimHost::new(Arc::clone(&machine.jumped_ms), Rng::fork(seed, 3), machine.planted));
     let server = match Server::start_on(&SimNetwork, settings, manual.engine(), host, 2).await {
         Ok(server) => server,
         Err(error) => return did_not_start(&machine, &error.to_string()),

@@ -25,6 +25,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime};
 
+use pagemark_core::planted::PlantedBug;
 use turmoil::Sim;
 
 use crate::history::check::{Violation, check};
@@ -63,15 +64,15 @@ pub struct Outcome {
 /// Runs a seed.
 #[must_use]
 pub fn run(seed: u64) -> Outcome {
-    run_with(Options::of(seed))
+    run_with(Options::of(seed), None)
 }
 
-/// Runs with these options.
+/// Runs with these options, and perhaps with a bug planted in the server.
 #[must_use]
-pub fn run_with(options: Options) -> Outcome {
+pub fn run_with(options: Options, planted: Option<PlantedBug>) -> Outcome {
     catch_panics();
     let trace = Arc::new(Trace::default());
-    let machine = Rc::new(Machine::new(options.clone(), Arc::clone(&trace)));
+    let machine = Rc::new(Machine::new(options.clone(), planted, Arc::clone(&trace)));
     let world = World::new(options.clone(), Arc::clone(&trace));
     let mut sim = build(&options, &machine, &world);
     let mut storm = Storm::new(Rc::clone(&machine));

@@ -1,7 +1,8 @@
 //! The crash explorer at work: a healthy engine keeps every promise at some hundred crash points, and every planted bug is
 //! caught. The long campaign is the binary's (`pagemark-sim crash`).
 
-use pagemark_sim::bugs::hunt;
+use pagemark_core::planted::PlantedBug as ServerBug;
+use pagemark_sim::bugs::{hunt, hunt_in_storms};
 use pagemark_sim::campaign::{Limits, Report, explore_seed};
 use pagemark_sim::disk::{Fault, FaultKind, Part, Struck};
 use pagemark_sim::explore::IMAGES;
@@ -131,6 +132,38 @@ macro_rules! each_is_caught {
             assert_eq!(PlantedBug::ALL, [$(PlantedBug::$bug),*]);
         }
     };
+}
+
+/// Seeds within which a bug planted in the server must show.
+const STORMS: u64 = 60;
+
+macro_rules! each_is_caught_in_storms {
+    ($($name:ident: $bug:ident,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                let (seeds, caught) = hunt_in_storms(ServerBug::$bug, STORMS);
+                assert!(caught.is_some(), "{:?} was not caught in {seeds} seeds", ServerBug::$bug);
+            }
+        )*
+
+        #[test]
+        fn no_bug_planted_in_the_server_is_without_a_test() {
+            assert_eq!(ServerBug::ALL, [$(ServerBug::$bug),*]);
+        }
+    };
+}
+
+each_is_caught_in_storms! {
+    a_generation_that_is_not_checked_is_caught: GenerationNotChecked,
+    a_generation_that_is_not_raised_is_caught: GenerationNotRaised,
+    a_commit_answered_early_is_caught: CommitAnsweredEarly,
+    an_offset_read_early_is_caught: OffsetReadEarly,
+    offsets_that_outlive_their_topic_are_caught: OffsetsOutliveTheirTopic,
+    mixed_up_metadata_is_caught: MetadataMixedUp,
+    a_deletion_of_an_offset_that_is_not_written_is_caught: OffsetDeletionNotWritten,
+    a_session_cut_in_half_is_caught: SessionHalved,
+    a_duplicate_that_is_appended_is_caught: DuplicateAppended,
 }
 
 each_is_caught! {

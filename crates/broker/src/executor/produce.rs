@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pagemark_core::partition::{AppendVerdict, PartitionState};
+use pagemark_core::planted::{PlantedBug, planted};
 use pagemark_core::time::MonoMs;
 use pagemark_storage::engine::{Append, AtomicGroup, Lsn};
 use pagemark_wire::ErrorCode;
@@ -79,6 +80,12 @@ impl Executor {
         let result = match state.judge(&work.header) {
             AppendVerdict::Refuse(refusal) => {
                 return work.answer.settle(ProduceResult::Failed(refusal.error_code(), refusal.to_string()));
+            }
+            AppendVerdict::Duplicate { .. } if planted(&self.group_settings, PlantedBug::DuplicateAppended) => {
+                let (base, time) = (state.log_end(), Stamp::LogAppendTime { now_ms });
+                let batch = stamped(state, base, &work.batch, time, self.now.mono);
+                self.turn.append(work.partition.shard, Append::new(work.partition.key, batch));
+                done(base, -1)
             }
             AppendVerdict::Duplicate { base_offset, timestamp_ms, .. } => done(base_offset, timestamp_ms),
             AppendVerdict::Append { .. } if work.walked.is_ok() && !self.allowance.take(&mut self.look, bytes) => {

@@ -112,7 +112,7 @@ pub(super) struct Executor {
     pub registry: Arc<TopicRegistry>,
     host: Arc<dyn Host>,
     progress: Watcher<Progress>,
-    group_settings: Arc<GroupSettings>,
+    pub group_settings: Arc<GroupSettings>,
     group_shard_count: u32,
     pub configs: Arc<BrokerConfigs>,
     pub metrics: Arc<Metrics>,

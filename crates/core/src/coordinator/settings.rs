@@ -3,6 +3,7 @@
 //! Deliberately not here: where they come from; the broker reads and checks them.
 
 use super::OffsetRetention;
+use crate::planted::PlantedBug;
 
 /// Settings of every group of a broker. Times are milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct GroupSettings {
     pub group_empty_retention_ms: i64,
     /// Greatest total size of the keys and values that one request may have written, in bytes (R-12, O-19).
     pub append_max_bytes: usize,
+    /// Which planted bug is active. Has no effect without the feature `planted-bugs`.
+    pub planted: Option<PlantedBug>,
 }
 
 impl Default for GroupSettings {
@@ -40,6 +43,7 @@ impl Default for GroupSettings {
             offset_retention: OffsetRetention::WhileData,
             group_empty_retention_ms: 7 * 24 * 3_600_000,
             append_max_bytes: 8 << 20,
+            planted: None,
         }
     }
 }

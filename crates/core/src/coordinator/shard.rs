@@ -21,6 +21,7 @@ use super::{
 use crate::effects::{After, Effects, Reply, ReplyTo};
 use crate::group::offsets::{self, Stored};
 use crate::group::{Group, Metadata};
+use crate::planted::{PlantedBug, planted};
 use crate::time::{MonoMs, Now};
 
 /// Longest group id, in bytes: what the key of a record can carry (O-70).
@@ -118,8 +119,9 @@ impl GroupShard {
             Request::Fetch(fetch) => {
                 let group = self.groups.get(fetch.group_id.as_str());
                 let after = group.map_or(After::Position(self.removal_end), |group| After::Position(group.offsets_end));
-                let answer = offsets::fetch(group.map(|group| &group.offsets), fetch);
-                turn.reply(to, after, Answer::Fetch(answer));
+                let answer = offsets::fetch(turn.settings, group.map(|group| &group.offsets), fetch);
+                let early = planted(turn.settings, PlantedBug::OffsetReadEarly);
+                turn.reply(to, if early { After::Nothing } else { after }, Answer::Fetch(answer));
             }
             Request::Describe(describe) => self.describe(turn, to, describe),
             Request::List(list) => self.list(turn, to, list),

@@ -3,6 +3,7 @@
 //! Deliberately not here: anything that touches the group that consumes; its records and offsets are nobody's but its own.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{AUDIT, OPERATORS, ORDERS, SCRATCH, pause};
 use crate::history::Bookmark;
@@ -17,18 +18,19 @@ const NOWHERE: i32 = 99;
 /// Works until the storm is over.
 pub async fn run(world: Rc<World>, name: String, mut rng: Rng) {
     let busy = world.begin();
+    let mut eyes = Link::new(&world, format!("{name}-watching"));
     let mut link = Link::new(&world, name);
     for topic in [ORDERS, AUDIT, SCRATCH] {
         create(&world, &mut link, &mut rng, topic).await;
     }
     while world.stormy() {
         pause(&mut rng, 500).await;
-        let _ = work(&world, &mut link, &mut rng).await;
+        let _ = work(&world, &mut link, &mut eyes, &mut rng).await;
     }
     drop(busy);
 }
 
-async fn work(world: &World, link: &mut Link, rng: &mut Rng) -> Result<(), Lost> {
+async fn work(world: &World, link: &mut Link, eyes: &mut Link, rng: &mut Rng) -> Result<(), Lost> {
     let partition = rng.below(world.options.partitions as u64) as i32;
     let name = [AUDIT, SCRATCH][rng.index(2)];
     match rng.below(20) {
@@ -48,7 +50,16 @@ async fn work(world: &World, link: &mut Link, rng: &mut Rng) -> Result<(), Lost>
             }
         }
         6..9 => drop(calls::look(world, link, OPERATORS, &[(name.to_owned(), partition)]).await?),
-        _ => commit(world, link, rng, name, partition).await?,
+        // Somebody looks while it is being written: what is shown must stay, too.
+        _ => {
+            let wait = Duration::from_millis(rng.below(20));
+            let position = [(name.to_owned(), partition)];
+            let looking = async {
+                tokio::time::sleep(wait).await;
+                calls::look(world, eyes, OPERATORS, &position).await
+            };
+            tokio::join!(biased; commit(world, link, rng, name, partition), looking).0?;
+        }
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::roster::{Member, Preparing, PreparingKind};
 use crate::coordinator::{Answer, GroupState, SyncAnswer, Turn};
 use crate::effects::After;
 use crate::group::Group;
+use crate::planted::{PlantedBug, planted};
 
 /// Least time between two tries to complete a join that nobody has come to, whatever the members ask for.
 const LEAST_WAIT_MS: i32 = 100;
@@ -129,7 +130,10 @@ impl Group {
         });
         GroupMetadata {
             protocol_type: self.protocol_type().to_owned(),
-            generation: self.following_generation(),
+            generation: match planted(turn.settings, PlantedBug::GenerationNotRaised) {
+                true => Generation(self.generation().0.max(1)),
+                false => self.following_generation(),
+            },
             protocol: protocol.clone(),
             leader: self.roster.leader.clone(),
             current_state_timestamp_ms: turn.now.wall.0,

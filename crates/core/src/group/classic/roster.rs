@@ -11,6 +11,7 @@ use super::sessions::Sessions;
 use crate::coordinator::{Answer, JoinAnswer, JoinRequest, SyncAnswer, Turn};
 use crate::effects::{After, ReplyTo};
 use crate::group::Group;
+use crate::planted::{PlantedBug, planted};
 use crate::time::MonoMs;
 use pagemark_wire::ErrorCode;
 
@@ -206,7 +207,9 @@ impl Member {
     /// The session timer starts anew, unless the member is parked.
     pub(crate) fn touch(&mut self, turn: &Turn<'_>) {
         if self.joining.is_none() && self.syncing.is_none() {
-            self.session_deadline = Some(turn.in_ms(self.session_timeout_ms));
+            let halved = planted(turn.settings, PlantedBug::SessionHalved);
+            let session_ms = if halved { self.session_timeout_ms / 2 } else { self.session_timeout_ms };
+            self.session_deadline = Some(turn.in_ms(session_ms));
         }
     }
 

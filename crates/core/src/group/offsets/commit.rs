@@ -12,6 +12,7 @@ use super::Stored;
 use crate::coordinator::{Answer, CommitAnswer, CommitRequest, CommittedPartition, GroupState, OffsetToCommit, Turn};
 use crate::effects::{After, CoordinatorRecord, ReplyTo};
 use crate::group::Group;
+use crate::planted::{PlantedBug, planted};
 
 /// Decides about a commit to a group, or to one that is not there; replay makes it then (O-2).
 pub(crate) fn commit(
@@ -42,7 +43,8 @@ pub(crate) fn commit(
     let results = request.offsets.iter().zip(errors).zip(goes_back);
     let answer = CommitAnswer { offsets: results.map(answer_of).collect() };
     let after = if turn.effects.records.is_empty() { after } else { After::OwnRecords };
-    turn.reply(to, after, Answer::Commit(answer));
+    let early = planted(turn.settings, PlantedBug::CommitAnsweredEarly);
+    turn.reply(to, if early { After::Nothing } else { after }, Answer::Commit(answer));
 }
 
 impl Group {
@@ -66,7 +68,8 @@ impl Group {
         self.roster.check_member(&request.member_id, instance_id)?;
         // Someone who has only just joined belongs to no generation yet, whichever number it guesses.
         let is_new = self.roster.members.get(&request.member_id).is_none_or(|member| member.is_new);
-        if is_new || request.generation != self.generation() {
+        let is_over = request.generation != self.generation();
+        if is_new || (is_over && !planted(turn.settings, PlantedBug::GenerationNotChecked)) {
             return Err(ErrorCode::IllegalGeneration);
         }
         if state == GroupState::CompletingRebalance {
@@ -103,10 +106,12 @@ fn records_of(turn: &Turn<'_>, request: &CommitRequest, errors: &[ErrorCode]) ->
 
 fn record_of(turn: &Turn<'_>, request: &CommitRequest, offset: &OffsetToCommit) -> Option<CoordinatorRecord> {
     let now_ms = turn.now.wall.0;
+    let mixed_up = planted(turn.settings, PlantedBug::MetadataMixedUp);
+    let metadata = if mixed_up { &request.offsets[0].metadata } else { &offset.metadata };
     let value = OffsetCommit {
         offset: offset.offset,
         leader_epoch: offset.leader_epoch,
-        metadata: offset.metadata.clone().unwrap_or_default(),
+        metadata: metadata.clone().unwrap_or_default(),
         commit_timestamp_ms: now_ms,
         expire_timestamp_ms: request.retention_ms.map(|retention_ms| now_ms.saturating_add(retention_ms)),
         topic_id: offset.topic_id,

@@ -12,6 +12,7 @@ use super::Stored;
 use crate::coordinator::{Answer, DeleteOffsetsAnswer, DeleteOffsetsRequest, GroupState, SubscribedTopics, Turn};
 use crate::effects::CoordinatorRecord;
 use crate::group::{Group, Metadata};
+use crate::planted::{PlantedBug, planted};
 
 /// A tombstone for every readable offset that `gone` names.
 pub(crate) fn tombstones(
@@ -32,6 +33,9 @@ pub(crate) fn tombstones(
 
 /// Drops every offset that `gone` says has lost its topic. The group stays (O-63).
 pub(crate) fn drop_offsets(group: &Group, turn: &mut Turn<'_>, gone: &dyn Fn(&str, &OffsetCommit) -> bool) {
+    if planted(turn.settings, PlantedBug::OffsetsOutliveTheirTopic) {
+        return;
+    }
     let records = tombstones(group, |topic, _, commit| gone(topic, commit));
     turn.effects.records.extend(keeping_the_group(group, turn, records));
 }
@@ -80,7 +84,9 @@ impl Group {
         let allowed = request.partitions.iter().zip(&partitions).filter(|(_, error)| error.is_none());
         let going: BTreeSet<(&str, PartitionIndex)> = allowed.map(|((topic, p), _)| (topic.as_str(), *p)).collect();
         let records = tombstones(self, |topic, partition, _| going.contains(&(topic, partition)));
-        turn.records_of_request(keeping_the_group(self, turn, records))?;
+        if !planted(turn.settings, PlantedBug::OffsetDeletionNotWritten) {
+            turn.records_of_request(keeping_the_group(self, turn, records))?;
+        }
         Ok(DeleteOffsetsAnswer { error: ErrorCode::None, partitions })
     }
 

@@ -7,22 +7,30 @@ use pagemark_wire::ErrorCode;
 use pagemark_wire::types::{PartitionIndex, TopicId};
 
 use super::{OffsetTable, Stored};
-use crate::coordinator::{FetchOffsetsAnswer, FetchOffsetsRequest, FetchTopic, FetchedPartition, FetchedTopic};
+use crate::coordinator::{
+    FetchOffsetsAnswer, FetchOffsetsRequest, FetchTopic, FetchedPartition, FetchedTopic, GroupSettings,
+};
+use crate::planted::{PlantedBug, planted};
 
 /// What a group has committed; an absent group has committed nothing (O-26).
-pub(crate) fn fetch(offsets: Option<&OffsetTable>, request: &FetchOffsetsRequest) -> FetchOffsetsAnswer {
+pub(crate) fn fetch(
+    settings: &GroupSettings,
+    offsets: Option<&OffsetTable>,
+    request: &FetchOffsetsRequest,
+) -> FetchOffsetsAnswer {
     let topics = match (&request.topics, offsets) {
-        (Some(topics), _) => topics.iter().map(|topic| named(offsets, topic)).collect(),
+        (Some(topics), _) => topics.iter().map(|topic| named(settings, offsets, topic)).collect(),
         (None, Some(offsets)) => all(offsets),
         (None, None) => Vec::new(),
     };
     FetchOffsetsAnswer { error: ErrorCode::None, topics }
 }
 
-fn named(offsets: Option<&OffsetTable>, topic: &FetchTopic) -> FetchedTopic {
+fn named(settings: &GroupSettings, offsets: Option<&OffsetTable>, topic: &FetchTopic) -> FetchedTopic {
+    let of_any = planted(settings, PlantedBug::OffsetsOutliveTheirTopic);
     let partitions = topic.partitions.iter().map(|partition| {
         match offsets.and_then(|offsets| offsets.get(&topic.name, *partition)) {
-            Some(stored) if is_of(stored, topic.current_id) => tell(*partition, stored),
+            Some(stored) if of_any || is_of(stored, topic.current_id) => tell(*partition, stored),
             _ => FetchedPartition::none(*partition, ErrorCode::None),
         }
     });
