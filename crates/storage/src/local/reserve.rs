@@ -26,7 +26,10 @@ enum Step {
     Measure,
     Create(Part),
     Allocate(Part, FileId),
+    /// It is held. Somebody else would have its place after a power loss if that took its length or its name away.
+    Sync(FileId),
     Close(FileId),
+    SyncDir,
     /// What was made of it is of no use.
     Abandon(Part, FileId),
     Remove(Part),
@@ -77,6 +80,8 @@ impl Reserve {
             }
             Step::Create(part) => DiskOp::Create(part.path().to_owned()),
             Step::Allocate(part, file) => DiskOp::Allocate { file, bytes: lane.space.size_of(part) },
+            Step::Sync(file) => DiskOp::Sync(file),
+            Step::SyncDir => DiskOp::SyncDir(""),
             Step::Close(file) | Step::Abandon(_, file) => DiskOp::Close(file),
             Step::Remove(part) => DiskOp::Remove(part.path().to_owned()),
         })
@@ -108,14 +113,17 @@ impl Reserve {
             (Step::Allocate(part, file), Ok(_)) => {
                 let bytes = lane.space.size_of(part);
                 lane.space.hold(part, bytes);
-                Some(Step::Close(file))
+                Some(Step::Sync(file))
             }
             (Step::Allocate(part, file), Err(error)) => {
                 self.fails(&error);
                 Some(Step::Abandon(part, file))
             }
             (Step::Abandon(part, _), _) => Some(Step::Remove(part)),
-            (Step::Close(_), _) => Some(Step::Measure),
+            // If one fails it is held all the same, as long as no power is lost.
+            (Step::Sync(file), _) => Some(Step::Close(file)),
+            (Step::Close(_), _) => Some(Step::SyncDir),
+            (Step::SyncDir, _) => Some(Step::Measure),
             (Step::Remove(part), result) => {
                 // Somebody may have removed it by hand.
                 if let Err(error) = result

@@ -198,8 +198,9 @@ fn a_checkpoint_that_somebody_takes_the_room_from_does_not_keep_what_is_deleted(
 
 #[test]
 fn an_engine_starts_on_a_disk_without_a_free_byte_and_what_is_deleted_makes_room() {
-    for cut in [Cut::Kill, Cut::Power] {
-        let disk = Arc::new(MemoryDisk::new(5));
+    // A power loss takes one name and leaves another, and it did take the reserve's.
+    for (cut, seed) in [(Cut::Kill, 0)].into_iter().chain((0..8).map(|seed| (Cut::Power, seed))) {
+        let disk = Arc::new(MemoryDisk::new(seed));
         disk.set_capacity(CAPACITY);
         let mut life = Life::new(&disk);
         while life.room() == Room::Enough {
@@ -209,6 +210,7 @@ fn an_engine_starts_on_a_disk_without_a_free_byte_and_what_is_deleted_makes_room
         let ends = life.ends;
         drop(life);
         disk.restart(cut);
+        assert!(has_last(&disk), "{cut:?} {seed}: nobody else gets that");
         // The file that was ready to be written into is gone as well.
         for (path, _) in disk.files() {
             if path.starts_with("log/") && disk.bytes(&path).iter().all(|byte| *byte == 0) {
@@ -219,12 +221,12 @@ fn an_engine_starts_on_a_disk_without_a_free_byte_and_what_is_deleted_makes_room
         let more = disk.create("more").unwrap();
         disk.allocate(more, free).unwrap();
         let life = Life::new(&disk);
-        assert_eq!(life.ends, ends, "{cut:?}");
-        assert_ne!(life.room(), Room::Enough, "{cut:?}");
+        assert_eq!(life.ends, ends, "{cut:?} {seed}");
+        assert_ne!(life.room(), Room::Enough, "{cut:?} {seed}");
         let slice = life.manual.engine().read(partition(1, 0), Offset(0), 1, Offset(ends[0])).unwrap();
         assert_eq!(slice.batches.len(), 1);
         life.trim(0, ends[0]);
-        assert_eq!(life.room(), Room::Enough, "{cut:?}: {} free", disk.space().unwrap().usable_bytes);
+        assert_eq!(life.room(), Room::Enough, "{cut:?} {seed}: {} free", disk.space().unwrap().usable_bytes);
     }
 }
 
