@@ -15,7 +15,7 @@ use super::codec::{self, Reader};
 use super::fold::{Fold, Partition};
 use super::lane::Position;
 use super::pack::PackRef;
-use super::segment::Segment;
+use super::segment::{SUMMARY_LEN, Segment};
 use crate::disk::FORMAT_VERSION;
 use crate::engine::EpochStart;
 
@@ -136,6 +136,22 @@ impl Captured {
         }
         self.segments.iter().for_each(|s| s.put(out));
     }
+}
+
+/// How many bytes the head takes, with so many packs, and the checksum.
+pub(super) fn head_bytes(packs: u64) -> u64 {
+    128 + packs * 20
+}
+
+/// How many bytes a partition takes, as a change or all of it. A new segment may have come when the checkpoint is written, and is
+/// counted.
+pub(super) fn bytes_of(partition: &Partition, change: bool) -> u64 {
+    const FIXED: u64 = 20 + 24 + 8 + 8 + 12;
+    let producers = partition.producers.iter().map(|(_, entry)| 11 + 32 * entry.batches.len() as u64);
+    let reason = partition.quarantined.as_ref().map_or(0, |reason| reason.len() as u64);
+    let segments = partition.index.segments.len();
+    let segments = 1 + if change { segments.min(1) } else { segments } as u64;
+    FIXED + 12 * partition.epochs.len() as u64 + producers.sum::<u64>() + reason + SUMMARY_LEN * segments
 }
 
 /// What a checkpoint holds, captured at one position.

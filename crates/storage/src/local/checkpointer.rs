@@ -23,8 +23,6 @@ use super::survey::Survey;
 use crate::disk::{FileId, is_full};
 use crate::planted::PlantedBug;
 
-/// A checkpoint is counted for this much at least.
-const LEAST_BYTES: u64 = 2048;
 /// Partitions that are told where their data lies before the lock is given back.
 const SLICE: usize = 256;
 
@@ -81,11 +79,20 @@ pub(super) struct Checkpointer {
     job: Option<Job>,
     /// Empty if the next checkpoint must be whole.
     chain: Chain,
+    /// Files of checkpoints that were given up when they had their names. A start might choose them until the next one is complete.
+    given_up: Vec<String>,
+}
+
+/// What a checkpoint is to be, and the place that was counted for it.
+struct Fit {
+    survey: Survey,
+    whole: bool,
+    place: u64,
 }
 
 impl Checkpointer {
     pub(super) fn new(chain: Chain) -> Checkpointer {
-        Checkpointer { survey: None, job: None, chain }
+        Checkpointer { survey: None, job: None, chain, given_up: Vec::new() }
     }
 
     /// Begins a checkpoint if one is due. `true` if one is under way.
@@ -115,29 +122,27 @@ impl Checkpointer {
         true
     }
 
-    /// How much a checkpoint has by itself, in two copies: not much more than the last ones had.
-    fn written_twice(&self) -> u64 {
-        2 * (self.chain.whole_bytes + self.chain.change_bytes).max(LEAST_BYTES)
-    }
-
-    /// What was surveyed, perhaps without what need not move, if there is place for it.
-    fn fitting(&self, lane: &mut Lane, survey: Survey) -> Option<Survey> {
-        let checkpoint = self.written_twice();
-        if lane.space.has_place(survey.load.place() + checkpoint) {
-            return Some(survey);
+    /// What was surveyed, perhaps without what need not move, if there is place for it. Where a whole one has none, another change may.
+    fn fitting(&self, lane: &mut Lane, survey: Survey) -> Option<Fit> {
+        let Chain { numbers, whole_bytes, change_bytes } = &self.chain;
+        let must = numbers.is_empty();
+        let whole = must || numbers.len() >= lane.options.whole_checkpoint_every || change_bytes > whole_bytes;
+        let place = survey.place(lane, whole);
+        if lane.space.has_place(place) {
+            return Some(Fit { survey, whole, place });
         }
         let survey = survey.only_what_must();
-        lane.space.admits(survey.load.place() + checkpoint).then_some(survey)
+        let whole = must || (whole && lane.space.has_place(survey.place(lane, true)));
+        let place = survey.place(lane, whole);
+        lane.space.admits(place).then_some(Fit { survey, whole, place })
     }
 
-    fn capture(&mut self, lane: &mut Lane, survey: Survey) -> Job {
+    fn capture(&mut self, lane: &mut Lane, Fit { survey, whole, place }: Fit) -> Job {
         let clean = lane.wish == CheckpointWish::Clean;
         lane.wish = CheckpointWish::None;
         lane.log_bytes_since_checkpoint = 0;
         lane.collect_dropped();
-        let Chain { numbers, whole_bytes, change_bytes } = &self.chain;
-        let whole = numbers.len() >= lane.options.whole_checkpoint_every || change_bytes > whole_bytes;
-        let previous = numbers.last().copied().filter(|_| !whole).unwrap_or(0);
+        let previous = self.chain.numbers.last().copied().filter(|_| !whole).unwrap_or(0);
         let taken = Taken {
             facts: lane.fold.meta.take_changed(),
             deleted: std::mem::take(&mut lane.fold.changes.deleted),
@@ -179,7 +184,7 @@ impl Checkpointer {
         let captured = state.partitions.iter().filter(wanted);
         work.extend(captured.map(|c| (c.key, Work { key: c.key, instance: c.instance, end: c.end })));
         let work: VecDeque<Work> = work.into_values().collect();
-        lane.space.checkpoint_begins(survey.load.place() + self.written_twice());
+        lane.space.checkpoint_begins(place);
         let mover = Mover::new(survey.plan, work, pack_id);
         let (files, bytes, pack_added) = ([None; 2], Bytes::new(), false);
         let (stage, needs_lsn) = (Stage::WaitDurable, 0);
@@ -198,13 +203,13 @@ impl Checkpointer {
                 // The last checkpoint moves nothing that is well where it is.
                 survey = survey.only_what_must();
             }
-            let Some(survey) = self.fitting(lane, survey) else {
+            let Some(fit) = self.fitting(lane, survey) else {
                 if last && !lane.space.lent {
                     lane.clean_stop = Some(Err("the disk has no room for the last checkpoint".into()));
                 }
                 return Some(DiskOp::Pause);
             };
-            self.job = Some(self.capture(lane, survey));
+            self.job = Some(self.capture(lane, fit));
         }
         self.job.as_mut()?.next_op(lane)
     }
@@ -235,6 +240,7 @@ impl Checkpointer {
                 let job = self.job.take().expect("it was here a moment ago");
                 let clean = job.head.clean;
                 job.install(lane, &mut self.chain, garbage);
+                garbage.extend(self.given_up.drain(..).map(DiskOp::Remove));
                 clean
             }
             Err(reason) => {
@@ -242,7 +248,7 @@ impl Checkpointer {
                 if op.decides_names() && !full {
                     lane.fail(&format!("a checkpoint's name is not known to be durable: {reason}"));
                 } else {
-                    job.give_up(lane, &reason, full, garbage);
+                    self.given_up.extend(job.give_up(lane, &reason, full, garbage));
                 }
                 false
             }
@@ -442,8 +448,8 @@ impl Job {
         lane.stats.checkpoints += 1;
     }
 
-    /// `full`: there was no room, and what was written before is as it was.
-    fn give_up(self, lane: &mut Lane, reason: &str, full: bool, garbage: &mut Vec<DiskOp>) {
+    /// `full`: there was no room, and what was written before is as it was. Gives those of its files that have their names.
+    fn give_up(self, lane: &mut Lane, reason: &str, full: bool, garbage: &mut Vec<DiskOp>) -> Vec<String> {
         lane.space.checkpoint_gave_up(full);
         let number = self.head.number;
         tracing::warn!(reason, number, "the checkpoint was given up; it will be tried again");
@@ -471,6 +477,7 @@ impl Job {
         if self.head.clean {
             lane.clean_stop = Some(Err(reason.into()));
         }
+        (0..renamed).map(|copy| checkpoint_path(number, copy)).collect()
     }
 }
 

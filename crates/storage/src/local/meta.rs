@@ -167,6 +167,17 @@ impl KeyedState {
         }
     }
 
+    /// How many bytes [`KeyedState::put`] writes at most: of all of it, or of what was changed since the last capture.
+    pub(super) fn stored_bytes(&self, changed: bool) -> u64 {
+        let of = |name: &String| {
+            let value = self.values.get(name).map_or(0, |versioned| versioned.value.len());
+            (2 * (4 + name.len()) + 8 + 4 + value + 8) as u64
+        };
+        let names = if changed { self.changed.iter().map(of).sum() } else { 0 };
+        let all = || self.values.keys().chain(self.counters.keys()).map(of).sum();
+        24 + if changed { names } else { all() }
+    }
+
     /// Takes over what a checkpoint holds.
     pub(super) fn restore(&mut self, r: &mut Reader<'_>) -> Option<()> {
         for _ in 0..r.u64()? {

@@ -58,6 +58,8 @@ pub enum DiskOp {
         /// How many.
         bytes: u64,
     },
+    /// Asks how long a file is.
+    Length(String),
     /// Asks how much room there is.
     Space,
 }
@@ -80,6 +82,7 @@ impl fmt::Debug for DiskOp {
             DiskOp::Rename { from, to } => write!(f, "Rename({from}, {to})"),
             DiskOp::Remove(path) => write!(f, "Remove({path})"),
             DiskOp::Allocate { file: FileId(file), bytes } => write!(f, "Allocate(file {file}, {bytes} bytes)"),
+            DiskOp::Length(path) => write!(f, "Length({path})"),
             DiskOp::Space => f.write_str("Space"),
         }
     }
@@ -94,6 +97,8 @@ pub enum OpOutput {
     File(FileId),
     /// Bytes.
     Bytes(Bytes),
+    /// How long a file is, bytes.
+    Length(u64),
     /// How much room there is.
     Space(disk::Space),
 }
@@ -104,6 +109,7 @@ impl fmt::Debug for OpOutput {
             OpOutput::Done => f.write_str("Done"),
             OpOutput::File(FileId(file)) => write!(f, "File({file})"),
             OpOutput::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            OpOutput::Length(length) => write!(f, "Length({length})"),
             OpOutput::Space(space) => space.fmt(f),
         }
     }
@@ -127,6 +133,7 @@ impl DiskOp {
             DiskOp::Rename { from, to } => disk.rename(from, to)?,
             DiskOp::Remove(path) => disk.remove(path)?,
             DiskOp::Allocate { file, bytes } => disk.allocate(*file, *bytes)?,
+            DiskOp::Length(path) => return disk.length(path).map(OpOutput::Length),
             DiskOp::Space => return disk.space().map(OpOutput::Space),
         }
         Ok(OpOutput::Done)

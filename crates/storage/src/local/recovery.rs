@@ -29,7 +29,7 @@ use super::options::{LocalOptions, planted};
 use super::pack::PACK_DIR;
 use super::recycler::Background;
 use super::replay::{Replay, ReplayError};
-use super::reserve::look_at_start;
+use super::reserve::{give_up_at_start, look_at_start};
 use super::scan::FoundFile;
 use super::segment::{SEGMENT_DIR, SegmentFile};
 use super::space::Space;
@@ -327,6 +327,8 @@ fn assemble(
         end_segments(&mut replay.fold);
     }
     prepare(disk, found)?;
+    // Also what is written again may need some place, where a file system never writes in place.
+    give_up_at_start(disk);
     log.blank_synced = log.blank.iter().all(|(_, file, _)| disk.sync_data(*file).is_ok());
     let later_file = log.used.range(head.next_generation..).next().is_some();
     let undamaged = !damaged && replay.damaged_flushes == 0;
@@ -342,9 +344,7 @@ fn assemble(
     summary.quarantined = quarantined.collect();
     let mut garbage =
         found.left_over(&retained, &stored.needed_packs, &stored.needed_segments, damaged.then_some(&head));
-    for (slot, file, _) in log.blank.iter().filter(|(_, _, len)| !usable(options, *len)) {
-        garbage.extend([DiskOp::Close(*file), DiskOp::Remove(slot_path(*slot))]);
-    }
+    garbage.extend(unusable_blanks(options, &log));
     if summary.metadata_damaged {
         fold.meta.skip_ids();
     }
@@ -368,6 +368,12 @@ fn assemble(
     let mut flusher = Flusher::default();
     flush_at_start(disk, &mut lane, &mut flusher)?;
     Ok(Recovered { lane, flusher, background: Background::new(checkpointer, garbage), summary })
+}
+
+/// Removes the log files that were made ready for other sizes.
+fn unusable_blanks(options: &LocalOptions, log: &LogDir) -> Vec<DiskOp> {
+    let unusable = log.blank.iter().filter(|(_, _, len)| !usable(options, *len));
+    unusable.flat_map(|(slot, file, _)| [DiskOp::Close(*file), DiskOp::Remove(slot_path(*slot))]).collect()
 }
 
 fn end_segments(fold: &mut Fold) {

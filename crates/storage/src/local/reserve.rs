@@ -23,6 +23,8 @@ impl Part {
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
+    /// Whether a part is still there: somebody may have removed it.
+    Check(Part),
     Measure,
     Create(Part),
     Allocate(Part, FileId),
@@ -45,8 +47,8 @@ pub(super) struct Reserve {
     refused: bool,
 }
 
-/// Gives back what an earlier life held, and takes the first look.
-pub(super) fn look_at_start(disk: &dyn Disk, lane: &mut Lane) {
+/// Gives back what an earlier life held.
+pub(super) fn give_up_at_start(disk: &dyn Disk) {
     for part in [Part::First, Part::Last] {
         match disk.remove(part.path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -55,6 +57,10 @@ pub(super) fn look_at_start(disk: &dyn Disk, lane: &mut Lane) {
             _ => {}
         }
     }
+}
+
+/// Takes the first look.
+pub(super) fn look_at_start(disk: &dyn Disk, lane: &mut Lane) {
     lane.space.look_begins();
     match disk.space() {
         Ok(found) => {
@@ -66,14 +72,20 @@ pub(super) fn look_at_start(disk: &dyn Disk, lane: &mut Lane) {
     }
 }
 
+/// The first step of a look: those of these parts that are held, and then the room itself.
+fn check_from(lane: &Lane, parts: &[Part]) -> Step {
+    parts.iter().find(|part| lane.space.held(**part) > 0).map_or(Step::Measure, |part| Step::Check(*part))
+}
+
 impl Reserve {
     /// The next operation, if there is anything to do.
     pub(super) fn poll(&mut self, lane: &mut Lane) -> Option<DiskOp> {
         if self.step.is_none() && lane.space.due {
-            self.step = Some(Step::Measure);
+            self.step = Some(check_from(lane, &[Part::First, Part::Last]));
             self.refused = false;
         }
         Some(match self.step? {
+            Step::Check(part) => DiskOp::Length(part.path().to_owned()),
             Step::Measure => {
                 lane.space.look_begins();
                 DiskOp::Space
@@ -91,6 +103,15 @@ impl Reserve {
     pub(super) fn done(&mut self, lane: &mut Lane, result: io::Result<OpOutput>) {
         let Some(step) = self.step.take() else { return };
         self.step = match (step, result) {
+            (Step::Check(part), result) => {
+                let gone = match result {
+                    Ok(OpOutput::Length(length)) => length != lane.space.held(part),
+                    Ok(_) => false,
+                    Err(error) => error.kind() == io::ErrorKind::NotFound,
+                };
+                let next = if part == Part::First { check_from(lane, &[Part::Last]) } else { Step::Measure };
+                Some(if gone { Step::Remove(part) } else { next })
+            }
             (Step::Measure, Ok(OpOutput::Space(found))) => {
                 lane.space.measured(found);
                 lane.make_room();

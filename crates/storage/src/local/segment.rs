@@ -19,6 +19,8 @@ pub(super) const SEGMENT_DIR: &str = "segments";
 const MAGIC: &[u8; 8] = b"PMSEG\0\0\0";
 /// Bytes in front of the first block.
 pub(super) const HEAD_LEN: u64 = 48;
+/// What a checkpoint holds of a segment.
+pub(super) const SUMMARY_LEN: u64 = 73;
 /// Bytes behind every index.
 pub(super) const TRAILER_LEN: usize = 40;
 

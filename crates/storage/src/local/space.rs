@@ -15,6 +15,10 @@ const LAST_BYTES: u64 = 64 << 20;
 const MOST_OF_ALL: u64 = 4;
 /// So much written to the log asks for another look.
 const LOOK_AGAIN_BYTES: u64 = 1 << 20;
+/// After a checkpoint failed for another reason than room, what is dead asks for none before so many looks: twice as many each time.
+const LOOKS_AFTER_A_FAILURE: u64 = 64;
+/// It is doubled so often at most.
+const MOST_FAILURES: u32 = 6;
 /// And so many flushes, where little is written.
 const LOOK_AGAIN_FLUSHES: u32 = 16;
 
@@ -70,6 +74,9 @@ pub(super) struct Space {
     put_off: Option<u64>,
     /// So many checkpoints in a row found less room than was counted.
     doubt: u32,
+    /// So many in a row failed for another reason than room, and before so many looks were taken what is dead asks for none.
+    failures: u32,
+    rests_until: u64,
     /// What was deleted since lets the next one begin without doubt.
     pardoned: bool,
     /// The one that was put off is to be counted anew.
@@ -155,6 +162,7 @@ impl Space {
             self.unpacked = self.unpacked.saturating_sub(covered);
         }
         self.doubt = 0;
+        (self.failures, self.rests_until) = (0, 0);
         self.pardoned = false;
         self.checkpoint_ended();
     }
@@ -167,6 +175,10 @@ impl Space {
             self.pardoned = false;
             self.put_off = Some(place);
             self.met_the_end = true;
+        }
+        if !full {
+            self.rests_until = self.looks + (LOOKS_AFTER_A_FAILURE << self.failures);
+            self.failures = (self.failures + 1).min(MOST_FAILURES);
         }
         self.checkpoint_ended();
     }
@@ -225,12 +237,18 @@ impl Space {
     /// Something was deleted. If it lay in the log, a checkpoint needs less than was counted and makes more room.
     pub(super) fn something_died(&mut self) {
         self.died = true;
+        self.rests_until = 0;
         self.due |= self.is_scarce();
         if self.put_off.take().is_some() {
             self.pardoned = true;
             self.again = true;
             self.due = true;
         }
+    }
+
+    /// The last checkpoint failed for another reason than room: one that is begun now would fail as well.
+    fn rests(&self) -> bool {
+        self.looks < self.rests_until
     }
 
     /// What was found before counts no more.
@@ -305,11 +323,20 @@ impl Space {
         2 * self.last_bytes()
     }
 
+    /// While the first part of the reserve is held, commits cannot have it: with less than this beside it they wait until it is given
+    /// up. The log would meet the end of the disk in front of it.
+    fn beside_line(&self) -> u64 {
+        self.last_bytes() + self.last_bytes() / 2
+    }
+
     /// Draws the lines anew. The way back is a little longer than the way there, so that nobody is refused and let in by turns.
     fn judge(&mut self) {
         let Some(left) = self.left() else { return };
         let back = |line: u64, is_below: bool| if is_below { line + line / 16 } else { line };
-        let room = if left < back(self.exhausted_line(), self.room == Room::Exhausted) {
+        let was_exhausted = self.room == Room::Exhausted;
+        let first = self.held(Part::First);
+        let blocked = first > 0 && left < back(self.beside_line(), was_exhausted).saturating_add(first);
+        let room = if blocked || left < back(self.exhausted_line(), was_exhausted) {
             Room::Exhausted
         } else if left < back(self.scarce_line(), self.room != Room::Enough) {
             Room::Scarce
@@ -334,6 +361,8 @@ impl Space {
             ),
         }
         self.room = room;
+        // The reserve may have to be given up before anything else can be written.
+        self.due |= room != Room::Enough;
     }
 
     /// How large a part of the reserve is to be.
@@ -388,8 +417,12 @@ impl Lane {
     }
 
     /// Wants another checkpoint if much lies in files that only the retained ones still need: each frees what it drops. Where room is
-    /// scarce every such file counts, and of the log those that the older of the two retained alone needs.
+    /// scarce every such file counts, and of the log those that the older of the two retained alone needs. Not soon after one failed, or
+    /// every look would begin the next.
     pub(super) fn wish_for_dead_files(&mut self) {
+        if self.space.rests() {
+            return;
+        }
         let dying = self.stored.dying_bytes();
         let wanted = if self.space.is_scarce() {
             let died = std::mem::take(&mut self.space.died);
@@ -403,10 +436,15 @@ impl Lane {
         }
     }
 
-    /// How much the log grows between two checkpoints: by one file where room is scarce, so that its files are used again soon.
+    /// How much the log grows between two checkpoints. Where room is scarce by one file at most, so that its files are used again soon,
+    /// and by so little that the last part of the reserve has place for what is moved and for the checkpoint itself.
     pub(super) fn checkpoint_bytes(&self) -> u64 {
         let usual = self.options.checkpoint_bytes;
-        if self.space.is_scarce() { usual.min(self.options.log_file_bytes) } else { usual }
+        if self.space.is_scarce() {
+            usual.min(self.options.log_file_bytes).min(self.space.last_bytes() / 2)
+        } else {
+            usual
+        }
     }
 }
 
@@ -431,22 +469,57 @@ mod tests {
 
     #[test]
     fn the_lines_are_drawn_by_what_is_free_reserved_and_still_to_be_packed() {
+        let (none, whole) = ([0, 0], [448 * MIB, 64 * MIB]);
         let room = |free, held, unpacked| {
-            let mut space = Space { held: [held, 0], ..Space::new(512 * MIB, unpacked) };
+            let mut space = Space { held, ..Space::new(512 * MIB, unpacked) };
             look(&mut space, free);
             space.room
         };
-        assert_eq!(room(576 * MIB, 0, 0), Room::Enough);
-        assert_eq!(room(576 * MIB - 1, 0, 0), Room::Scarce);
-        assert_eq!(room(64 * MIB, 512 * MIB, 0), Room::Enough, "nobody else can take the reserve");
+        assert_eq!(room(576 * MIB, none, 0), Room::Enough);
+        assert_eq!(room(576 * MIB - 1, none, 0), Room::Scarce);
+        assert_eq!(room(64 * MIB, whole, 0), Room::Enough, "nobody else can take the reserve");
+        assert_eq!(room(64 * MIB - 1, whole, 0), Room::Scarce, "the log needs some place before anybody looks again");
+        assert_eq!(room(164 * MIB, whole, 101 * MIB), Room::Scarce, "the log's batches need another place");
+        assert_eq!(room(128 * MIB, none, 0), Room::Scarce);
+        assert_eq!(room(128 * MIB - 1, none, 0), Room::Exhausted);
+    }
+
+    /// The simulation met it where a checkpoint had just ended: the reserve was whole again, commits were taken on the strength of it,
+    /// and the log came to the disk's end before anybody had given it up.
+    #[test]
+    fn commits_are_not_taken_into_a_reserve_that_is_still_held_r_98() {
+        let mut space = Space { held: [12 * MIB, 4 * MIB], ..Space::new(16 * MIB, 0) };
+        look(&mut space, 4 * MIB);
+        assert_eq!((space.room, space.due), (Room::Enough, false));
+        space.accepted(MIB / 2);
         assert_eq!(
-            room(64 * MIB - 1, 512 * MIB, 0),
-            Room::Scarce,
-            "the log needs some place before anybody looks again"
+            (space.room, space.due),
+            (Room::Scarce, true),
+            "it is to be given up, and there is some room until then"
         );
-        assert_eq!(room(164 * MIB, 512 * MIB, 101 * MIB), Room::Scarce, "the log's batches need another place");
-        assert_eq!(room(128 * MIB, 0, 0), Room::Scarce);
-        assert_eq!(room(128 * MIB - 1, 0, 0), Room::Exhausted);
+        space.accepted(MIB / 2 + 1);
+        assert_eq!((space.room, space.gives_up()), (Room::Exhausted, Some(Part::First)));
+        space.hold(Part::First, 0);
+        look(&mut space, 15 * MIB);
+        assert_eq!(space.room, Room::Scarce, "now it is theirs");
+    }
+
+    #[test]
+    fn after_a_failed_checkpoint_what_is_dead_asks_for_none_longer_each_time_until_something_is_deleted() {
+        let mut space = space(16 * MIB, 10 * MIB);
+        for rest in [64, 128, 256] {
+            space.checkpoint_begins(MIB);
+            space.checkpoint_gave_up(false);
+            for _ in 0..rest {
+                assert!(space.rests());
+                look(&mut space, 10 * MIB);
+            }
+            assert!(!space.rests(), "after {rest} looks");
+        }
+        space.checkpoint_gave_up(false);
+        assert!(space.rests());
+        space.something_died();
+        assert!(!space.rests());
     }
 
     #[test]
@@ -508,8 +581,10 @@ mod tests {
         look(&mut space, 4 * MIB);
         assert_eq!((space.room, space.gives_up(), space.takes()), (Room::Enough, None, None));
         look(&mut space, MIB);
-        assert_eq!((space.room, space.gives_up()), (Room::Scarce, Some(Part::First)));
+        assert_eq!((space.room, space.gives_up()), (Room::Exhausted, Some(Part::First)), "nobody has it yet");
         space.hold(Part::First, 0);
+        look(&mut space, 13 * MIB);
+        assert_eq!((space.room, space.gives_up()), (Room::Scarce, None));
         look(&mut space, 0);
         assert_eq!((space.room, space.gives_up()), (Room::Exhausted, None));
         assert!(!space.admits(8 * MIB) && !space.lent, "it would not do");

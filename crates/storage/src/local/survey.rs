@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use pagemark_wire::types::{Offset, PartitionKey};
 
+use super::checkpoint;
 use super::lane::Lane;
 
 /// Partitions, and blocks of them, looked at before the lock is given back.
@@ -35,11 +36,14 @@ pub(super) struct Load {
     /// Out of packs, as planned.
     packed_bytes: u64,
     partitions: u64,
+    /// What the partitions take in a whole checkpoint, and in one that holds changes.
+    whole_bytes: u64,
+    change_bytes: u64,
 }
 
 impl Load {
     /// The place that it needs, with the indexes and what every file begins and ends with.
-    pub(super) fn place(self) -> u64 {
+    fn place(self) -> u64 {
         const OF_A_PARTITION: u64 = 256;
         let bytes = self.logged_bytes + self.packed_bytes;
         if bytes == 0 { 0 } else { bytes + bytes / 8 + self.partitions * OF_A_PARTITION }
@@ -63,6 +67,14 @@ impl Survey {
         Survey { load: Load { packed_bytes: 0, ..self.load }, ..Survey::default() }
     }
 
+    /// The place that a checkpoint of this needs, which is written twice.
+    pub(super) fn place(&self, lane: &Lane, whole: bool) -> u64 {
+        let partitions = if whole { self.load.whole_bytes } else { self.load.change_bytes };
+        let rest = lane.fold.meta.stored_bytes(!whole) + lane.fold.changes.deleted.len() as u64 * 16;
+        let head = checkpoint::head_bytes(lane.stored.live_packs().count() as u64 + 1);
+        self.load.place() + 2 * (head + rest + partitions)
+    }
+
     /// Looks at some more partitions. `true` when it is finished.
     pub(super) fn step(&mut self, lane: &mut Lane) -> bool {
         if !self.begun {
@@ -82,6 +94,10 @@ impl Survey {
             let (packed, logged) = index.outside_segments(Offset(i64::MAX));
             self.load.logged_bytes += logged;
             self.load.partitions += u64::from(packed + logged > 0);
+            self.load.whole_bytes += checkpoint::bytes_of(partition, false);
+            if partition.changed {
+                self.load.change_bytes += checkpoint::bytes_of(partition, true);
+            }
             if index.packed.is_empty() {
                 continue;
             }
@@ -124,6 +140,8 @@ impl Survey {
                 self.load.packed_bytes += packed;
                 self.plan.into_segments.insert(key);
                 // Its segments will have changed.
+                let known = lane.fold.partition(key).ok().filter(|partition| !partition.changed);
+                self.load.change_bytes += known.map_or(0, |partition| checkpoint::bytes_of(partition, true));
                 let _ = lane.fold.partition_mut(key);
             } else {
                 // Too much for now; what of it lies in packs to be emptied is moved there.

@@ -325,6 +325,18 @@ fn a_checkpoint_whose_copy_is_gone_or_cut_soon_has_two_files_again() {
     }
 }
 
+#[test]
+fn a_checkpoint_that_reads_back_wrong_goes_when_the_next_one_is_complete() {
+    let disk = three_packs();
+    let failing = Failing::new(&disk, &["checkpoints/00000005.copy.tmp"]);
+    let manual = ManualEngine::open(failing, options()).unwrap();
+    manual.run_background();
+    assert_eq!(files_in(&disk, "checkpoints/").len(), 6, "a start might choose it");
+    manual.request_checkpoint();
+    manual.run_background();
+    assert_eq!(files_in(&disk, "checkpoints/"), both([4, 6]));
+}
+
 /// A crash may tear a write anywhere, also within the zeros that pad its last record. That record is whole then, and a start that
 /// looked for the next one behind the end of the file took the file for one that somebody had shortened.
 #[test]
