@@ -1,10 +1,12 @@
 //! One connection per broker and purpose, made when it is needed and again when it broke.
 //!
 //! Answers come in order (P-5), so a request that waits at the broker, as a Fetch or a JoinGroup does, would hold up
-//! everything behind it: each such purpose is a [`Lane`] of its own. Deliberately not here: repeating a request.
+//! everything behind it: each such purpose is a [`Lane`] of its own. Whoever waits while somebody else connects takes what
+//! comes of that, good or bad, so that a broker that is gone costs everybody one attempt and not each his own in turn.
+//! Deliberately not here: repeating a request.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
@@ -53,6 +55,8 @@ struct PoolState {
 
 #[derive(Debug)]
 struct Slot {
+    /// How many attempts to connect have failed.
+    failures: AtomicU64,
     state: tokio::sync::Mutex<SlotState>,
 }
 
@@ -60,7 +64,15 @@ struct Slot {
 struct SlotState {
     connection: Option<Arc<Connection>>,
     backoff: Backoff,
-    not_before: Option<Instant>,
+    /// Why the last attempt failed, and when the next one may begin.
+    failed: Option<(CallError, Instant)>,
+}
+
+impl Slot {
+    /// The open connection, if there is one at the moment; none while one is being made.
+    fn peek(&self) -> Option<Arc<Connection>> {
+        self.state.try_lock().ok()?.connection.clone().filter(|connection| connection.is_open())
+    }
 }
 
 impl Pool {
@@ -92,11 +104,10 @@ impl Pool {
     pub(crate) fn peek(&self, node: i32, lane: Lane) -> Option<Arc<Connection>> {
         let state = self.lock();
         let address = state.addresses.get(&node)?.clone();
-        let slot = state.slots.get(&(address, lane))?.state.try_lock().ok()?; // held: it is being made
-        slot.connection.clone().filter(|connection| connection.is_open())
+        state.slots.get(&(address, lane))?.peek()
     }
 
-    /// Known brokers first, then those to begin with; the first that answers.
+    /// Those who are connected first, then known brokers, then those to begin with; the first that answers.
     async fn any(&self, lane: Lane) -> Result<Arc<Connection>, CallError> {
         let mut candidates: Vec<_> = self.lock().addresses.values().cloned().collect();
         if !candidates.is_empty() {
@@ -104,6 +115,11 @@ impl Pool {
             candidates.rotate_left(turn);
         }
         candidates.extend(self.bootstrap.iter().cloned());
+        {
+            let state = self.lock();
+            let peek = |address: &(String, u16)| state.slots.get(&(address.clone(), lane))?.peek();
+            candidates.sort_by_key(|address| peek(address).is_none());
+        }
         let mut last = CallError::Broken { why: "no broker is known".to_owned(), sent: false };
         for address in candidates {
             match self.open(address, lane).await {
@@ -118,29 +134,35 @@ impl Pool {
         let slot = {
             let mut state = self.lock();
             let slot = state.slots.entry((address.clone(), lane)).or_insert_with(|| {
-                let state = SlotState { connection: None, backoff: self.backoff.clone(), not_before: None };
-                Arc::new(Slot { state: tokio::sync::Mutex::new(state) })
+                let state = SlotState { connection: None, backoff: self.backoff.clone(), failed: None };
+                Arc::new(Slot { failures: AtomicU64::new(0), state: tokio::sync::Mutex::new(state) })
             });
             Arc::clone(slot)
         };
+        let (seen, count) = (slot.failures.load(Ordering::Acquire), &slot.failures);
         let mut slot = slot.state.lock().await;
         if let Some(connection) = slot.connection.as_ref().filter(|connection| connection.is_open()) {
             return Ok(Arc::clone(connection));
         }
         slot.connection = None;
-        if let Some(not_before) = slot.not_before {
-            tokio::time::sleep_until(not_before).await;
+        if let Some((error, not_before)) = &slot.failed {
+            if count.load(Ordering::Acquire) > seen {
+                return Err(error.clone()); // of the attempt that was waited for
+            }
+            tokio::time::sleep_until(*not_before).await;
         }
         match Connection::open(&address.0, address.1, &self.dial).await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 slot.connection = Some(Arc::clone(&connection));
                 slot.backoff.reset();
-                slot.not_before = None;
+                slot.failed = None;
                 Ok(connection)
             }
             Err(error) => {
-                slot.not_before = Some(Instant::now() + slot.backoff.next());
+                let not_before = Instant::now() + slot.backoff.next();
+                slot.failed = Some((error.clone(), not_before));
+                count.fetch_add(1, Ordering::Release);
                 Err(error)
             }
         }
@@ -169,7 +191,50 @@ pub(super) fn addresses(text: &str) -> Result<Vec<(String, u16)>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::fake::Fake;
+
+    /// A pool that begins with a broker that hangs up at once, and goes on with a good one; how often the former was tried.
+    async fn pool(good: &Fake) -> (Arc<Pool>, (String, u16), Arc<AtomicUsize>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let bad = ("127.0.0.1".to_owned(), listener.local_addr().unwrap().port());
+        let tried = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&tried);
+        tokio::spawn(async move {
+            while listener.accept().await.is_ok() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let second = Duration::from_secs(1);
+        let dial = Dial { client_id: "tester".to_owned(), connect_timeout: second, request_timeout: second };
+        let backoff = Backoff::new(Duration::from_millis(1), second);
+        let bootstrap = vec![bad.clone(), ("127.0.0.1".to_owned(), good.port)];
+        (Arc::new(Pool::new(bootstrap, dial, backoff)), bad, tried)
+    }
+
+    #[tokio::test]
+    async fn whoever_is_connected_is_asked_first() {
+        let good = Fake::start(1, |_| None).await;
+        let (pool, _, tried) = pool(&good).await;
+        for _ in 0..3 {
+            assert!(pool.get(To::Any, Lane::Control).await.unwrap().is_open());
+        }
+        assert_eq!(tried.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_for_an_attempt_take_what_comes_of_it() {
+        let good = Fake::start(1, |_| None).await;
+        let (pool, bad, tried) = pool(&good).await;
+        let tries = || pool.open(bad.clone(), Lane::Control);
+        let all = tokio::join!(tries(), tries(), tries(), tries());
+        assert!(all.0.is_err() && all.1.is_err() && all.2.is_err() && all.3.is_err());
+        assert_eq!(tried.load(Ordering::Relaxed), 1);
+        assert!(tries().await.is_err());
+        assert_eq!(tried.load(Ordering::Relaxed), 2, "whoever comes later tries again");
+    }
 
     #[test]
     fn bootstrap_servers_are_host_and_port_and_nothing_else() {
