@@ -35,6 +35,8 @@ pub(crate) enum Reply {
     Frame(Bytes),
     /// Nothing, and the next request is read.
     Silence,
+    /// The connection ends.
+    HangUp,
     /// Nothing more is read from this connection, which stays open.
     Deaf,
     /// These bytes, once the test says so.
@@ -69,6 +71,7 @@ pub(crate) struct Sent {
     pub(crate) producer_id: i64,
     pub(crate) sequence: i32,
     pub(crate) records: i32,
+    pub(crate) bytes: usize,
 }
 
 /// The broker. Ends with the test's runtime.
@@ -140,8 +143,10 @@ impl Asked {
         let request: ProduceRequest = self.read();
         let data = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
         let one = |data: &pagemark_wire::messages::produce_request::PartitionProduceData| {
-            let header = BatchHeader::parse(data.records.as_ref().expect("records")).expect("a batch");
+            let records = data.records.as_ref().expect("records");
+            let header = BatchHeader::parse(records).expect("a batch");
             Sent {
+                bytes: records.len(),
                 partition: data.index,
                 producer_id: header.producer_id.0,
                 sequence: header.base_sequence,
@@ -190,6 +195,7 @@ async fn serve(mut stream: TcpStream, port: u16, state: Arc<State>) {
                 drop(stream.write_all(&bytes).await);
             }
             Reply::Silence => {}
+            Reply::HangUp => return,
             Reply::Deaf => return std::future::pending().await,
         }
     }

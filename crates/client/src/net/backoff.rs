@@ -22,8 +22,13 @@ impl Backoff {
 
     /// It failed; how long to wait: up to a fifth more or less than the doubling says.
     pub(crate) fn next(&mut self) -> Duration {
-        let jitter = f64::from(host::random() % 1000) / 1000.0;
-        self.next_with(jitter)
+        self.next_with(jitter())
+    }
+
+    /// How long to wait after so many failures in a row, for whoever counts them elsewhere.
+    pub(crate) fn after(mut self, failures: u32) -> Duration {
+        self.failures = failures.saturating_sub(1);
+        self.next_with(jitter())
     }
 
     /// It worked.
@@ -38,6 +43,10 @@ impl Backoff {
     }
 }
 
+fn jitter() -> f64 {
+    f64::from(host::random() % 1000) / 1000.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +59,8 @@ mod tests {
         backoff.reset();
         assert_eq!(backoff.next_with(0.0).as_millis(), 80);
         assert_eq!(backoff.next_with(1.0).as_millis(), 240);
+        for (failures, least, most) in [(0, 80, 120), (1, 80, 120), (2, 160, 240), (99, 800, 1200)] {
+            assert!((least..=most).contains(&backoff.clone().after(failures).as_millis()), "{failures}");
+        }
     }
 }

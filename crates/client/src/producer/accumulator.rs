@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pagemark_wire::records::{BATCH_HEADER_LEN, BatchBuilder};
+use pagemark_wire::records::{BATCH_HEADER_LEN, BatchBuilder, Compression, Records};
 use pagemark_wire::types::{ProducerEpoch, ProducerId};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -70,6 +70,28 @@ impl Batch {
     /// Fails for good. The error becomes [`ProduceError::Unknown`] if a broker may have the batch.
     pub(super) fn fail(self, error: ProduceError) {
         self.tell(error);
+    }
+
+    /// Two batches of half the records each, in order, neither sent yet. Whoever waits for this one waits for those, and it
+    /// is to be dropped. `None` if it has but one record.
+    fn split(&mut self) -> Option<[Batch; 2]> {
+        let count = self.builder.record_count() as usize / 2;
+        let [first, second] = halves(&self.builder, count)?;
+        let half = |builder: BatchBuilder, reserved: usize| Batch {
+            builder,
+            outcome: Arc::default(),
+            created: self.created,
+            sequenced: None,
+            may_be_written: false,
+            is_in_flight: false,
+            attempts: 0,
+            reserved,
+            memory: Arc::clone(&self.memory),
+        };
+        let halves = [half(first, self.reserved / 2), half(second, self.reserved - self.reserved / 2)];
+        self.outcome.split(count, halves.each_ref().map(|half| Arc::clone(&half.outcome)));
+        self.reserved = 0; // it is the halves' now
+        Some(halves)
     }
 
     fn tell(&self, error: ProduceError) {
@@ -197,8 +219,8 @@ impl Accumulator {
         expired
     }
 
-    /// Takes what is due.
-    pub(super) fn drain(&mut self, now: Instant) -> Drained {
+    /// Takes what is due. While the buffer is short of room, nothing waits for company.
+    pub(super) fn drain(&mut self, now: Instant, is_short_of_room: bool) -> Drained {
         let mut drained = Drained::default();
         let mut earliest = |at: Instant| drained.next = Some(drained.next.map_or(at, |next: Instant| next.min(at)));
         for (partition, queue) in &mut self.queues {
@@ -209,7 +231,7 @@ impl Accumulator {
                 earliest(at);
                 continue;
             }
-            let due = |batch: &Batch| queue.flush || batch.created + self.limits.linger <= now;
+            let due = |batch: &Batch| is_short_of_room || queue.flush || batch.created + self.limits.linger <= now;
             if queue.ready.is_empty()
                 && let Some(batch) = queue.open.take_if(|batch| due(batch))
             {
@@ -258,7 +280,7 @@ impl Accumulator {
     /// A batch that was refused for good, and that no broker can have, did not use its sequence numbers up.
     pub(super) fn take_back_numbers(&mut self, partition: &TopicPartition, batch: &Batch) {
         if let Some(queue) = self.queues.get_mut(partition) {
-            queue.take_back_numbers(batch);
+            queue.take_back_numbers(batch.sequenced);
         }
     }
 
@@ -268,6 +290,18 @@ impl Accumulator {
         if let Some(queue) = self.queues.get_mut(partition) {
             queue.identity = None;
         }
+    }
+
+    /// Halves a batch that is larger than the broker takes, and that no broker can have. Gives it back if it cannot be halved.
+    pub(super) fn split(&mut self, partition: &TopicPartition, mut batch: Batch) -> Option<Batch> {
+        let Some(queue) = self.queues.get_mut(partition) else { return Some(batch) };
+        let Some([first, second]) = batch.split() else { return Some(batch) };
+        queue.take_back_numbers(batch.sequenced);
+        queue.under_way = None;
+        queue.not_before = None;
+        queue.ready.push_front(second);
+        queue.ready.push_front(first);
+        None
     }
 
     /// Puts a batch back in front, to go out again at `not_before`.
@@ -323,7 +357,7 @@ impl Queue {
                 self.identity = None;
                 lost = true;
             } else {
-                self.take_back_numbers(&batch);
+                self.take_back_numbers(batch.sequenced);
             }
             batch.fail(ProduceError::NotWritten(why()));
         }
@@ -346,13 +380,28 @@ impl Queue {
         under_way.into_iter().chain(waiting).min()
     }
 
-    fn take_back_numbers(&mut self, batch: &Batch) {
-        if let Some((identity, sequence)) = batch.sequenced
+    fn take_back_numbers(&mut self, sequenced: Option<(Identity, i32)>) {
+        if let Some((identity, sequence)) = sequenced
             && self.identity == Some(identity)
         {
             self.next_sequence = sequence;
         }
     }
+}
+
+/// The records of a batch as two batches, `count` of them in the first. `None` if one were empty.
+fn halves(batch: &BatchBuilder, count: usize) -> Option<[BatchBuilder; 2]> {
+    let records = Records::open(&batch.compressed(Compression::None), u64::MAX).ok()?;
+    let mut halves: [Option<BatchBuilder>; 2] = [None, None];
+    for (at, record) in records.iter().enumerate() {
+        let record = record.ok()?;
+        let names: Vec<_> = record.headers.map(|(name, value)| (String::from_utf8_lossy(name), value)).collect();
+        let headers: Vec<_> = names.iter().map(|(name, value)| (&**name, *value)).collect();
+        let half = halves[usize::from(at >= count)].get_or_insert_with(|| BatchBuilder::new(record.timestamp_ms));
+        half.push_record(record.timestamp_ms, record.key, record.value, &headers);
+    }
+    let [first, second] = halves;
+    Some([first?, second?])
 }
 
 /// About what a record takes: its parts, and the most that the numbers between them can take.

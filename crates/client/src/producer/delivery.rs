@@ -1,4 +1,5 @@
-//! What became of a record: a future for each, over one outcome for its whole batch.
+//! What became of a record: a future for each, over one outcome for its whole batch. If the batch is split, its outcome is
+//! that of its halves.
 //!
 //! Deliberately not here: deciding the outcome.
 
@@ -79,16 +80,36 @@ pub(super) struct Outcome {
 
 #[derive(Debug, Default)]
 struct State {
-    result: Option<Result<Acknowledged, ProduceError>>,
+    result: Option<Settled>,
     /// By the record's place in the batch.
     wakers: Vec<Option<Waker>>,
     /// Flushes that wait.
     flushing: Vec<Waker>,
 }
 
+#[derive(Debug)]
+enum Settled {
+    Acknowledged(Acknowledged),
+    Failed(ProduceError),
+    /// The batch's first so many records are one batch now, the others another.
+    Split(usize, [Arc<Outcome>; 2]),
+}
+
 impl Outcome {
     /// Tells everybody. The first outcome stays.
     pub(super) fn settle(&self, result: Result<Acknowledged, ProduceError>) {
+        self.tell(match result {
+            Ok(acknowledged) => Settled::Acknowledged(acknowledged),
+            Err(error) => Settled::Failed(error),
+        });
+    }
+
+    /// The batch's first `count` records are one batch from now on, the others another.
+    pub(super) fn split(&self, count: usize, halves: [Arc<Outcome>; 2]) {
+        self.tell(Settled::Split(count, halves));
+    }
+
+    fn tell(&self, result: Settled) {
         let mut state = self.lock();
         if state.result.is_none() {
             state.result = Some(result);
@@ -99,19 +120,29 @@ impl Outcome {
         wakers.into_iter().flatten().chain(flushing).for_each(Waker::wake);
     }
 
-    /// Waits until there is an outcome, whatever it is.
-    pub(super) async fn settled(&self) {
+    /// Waits until there is an outcome for all its records, whatever it is.
+    pub(super) async fn settled(self: Arc<Self>) {
+        let mut left = vec![self];
+        while let Some(outcome) = left.pop() {
+            left.extend(outcome.told().await.into_iter().flatten());
+        }
+    }
+
+    /// Waits until there is an outcome; that of the halves if the batch was split.
+    async fn told(&self) -> Option<[Arc<Outcome>; 2]> {
         std::future::poll_fn(|context| {
             let mut state = self.lock();
-            if state.result.is_some() {
-                return Poll::Ready(());
+            match &state.result {
+                Some(Settled::Split(_, halves)) => return Poll::Ready(Some(halves.clone())),
+                Some(_) => return Poll::Ready(None),
+                None => {}
             }
             if !state.flushing.iter().any(|waker| waker.will_wake(context.waker())) {
                 state.flushing.push(context.waker().clone());
             }
             Poll::Pending
         })
-        .await;
+        .await
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -139,22 +170,32 @@ impl Delivery {
 impl Future for Delivery {
     type Output = Result<RecordMetadata, ProduceError>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.outcome.lock();
-        match &state.result {
-            Some(Ok(batch)) => Poll::Ready(Ok(RecordMetadata {
-                partition: batch.partition.clone(),
-                offset: batch.base_offset.map(|base| base.saturating_add(self.index as i64)),
-                log_append_time_ms: batch.log_append_time_ms,
-            })),
-            Some(Err(error)) => Poll::Ready(Err(error.clone())),
-            None => {
-                if state.wakers.len() <= self.index {
-                    state.wakers.resize(self.index + 1, None);
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let index = self.index;
+            let (count, halves) = {
+                let mut state = self.outcome.lock();
+                match &state.result {
+                    Some(Settled::Acknowledged(batch)) => {
+                        return Poll::Ready(Ok(RecordMetadata {
+                            partition: batch.partition.clone(),
+                            offset: batch.base_offset.map(|base| base.saturating_add(index as i64)),
+                            log_append_time_ms: batch.log_append_time_ms,
+                        }));
+                    }
+                    Some(Settled::Failed(error)) => return Poll::Ready(Err(error.clone())),
+                    Some(Settled::Split(count, halves)) => (*count, halves.clone()),
+                    None => {
+                        if state.wakers.len() <= index {
+                            state.wakers.resize(index + 1, None);
+                        }
+                        state.wakers[index] = Some(context.waker().clone());
+                        return Poll::Pending;
+                    }
                 }
-                state.wakers[self.index] = Some(context.waker().clone());
-                Poll::Pending
-            }
+            };
+            let [first, second] = halves;
+            (self.outcome, self.index) = if index < count { (first, index) } else { (second, index - count) };
         }
     }
 }

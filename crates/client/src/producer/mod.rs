@@ -11,12 +11,12 @@ mod sender;
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use pagemark_wire::records::Compression;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -164,14 +164,15 @@ impl ProducerBuilder {
         self
     }
 
-    /// `buffer.memory`, 32 MiB: bytes of records that are not acknowledged yet; [`Producer::send`] waits beyond.
+    /// `buffer.memory`, 32 MiB: bytes of records that are not acknowledged yet; [`Producer::send`] waits beyond, and while
+    /// it does, batches do not linger.
     #[must_use]
     pub fn buffer_memory(mut self, bytes: usize) -> ProducerBuilder {
         self.buffer_bytes = bytes;
         self
     }
 
-    /// `max.request.size`, 1 MiB: the largest record.
+    /// `max.request.size`, 1 MiB: the largest record, and the most bytes of batches in one request.
     #[must_use]
     pub fn max_request_size(mut self, bytes: usize) -> ProducerBuilder {
         self.max_request_bytes = bytes;
@@ -192,7 +193,7 @@ impl ProducerBuilder {
         self
     }
 
-    /// `max.block.ms`, 60 s: longest wait of [`Producer::send`] for metadata.
+    /// `max.block.ms`, 60 s: longest wait of [`Producer::send`], for metadata and for room in the buffer.
     #[must_use]
     pub fn max_block(mut self, timeout: Duration) -> ProducerBuilder {
         self.max_block = timeout;
@@ -204,12 +205,7 @@ impl ProducerBuilder {
     /// # Errors
     /// [`Error::Invalid`] if the settings contradict each other.
     pub fn build(self) -> Result<Producer, Error> {
-        if self.idempotent && self.acks != Acks::All {
-            return Err(Error::Invalid("enable.idempotence needs acks=all; switch one of them".to_owned()));
-        }
-        if self.buffer_bytes < self.max_request_bytes || self.buffer_bytes > u32::MAX as usize {
-            return Err(Error::Invalid("buffer.memory must be at least max.request.size, and below 4 GiB".to_owned()));
-        }
+        self.check()?;
         let cluster = Cluster::new(self.client.clone())?;
         let memory = Arc::new(Semaphore::new(self.buffer_bytes));
         let limits = Limits {
@@ -222,12 +218,35 @@ impl ProducerBuilder {
             wake: Notify::new(),
             fatal: Mutex::new(None),
             is_closed: AtomicBool::new(false),
+            short_of_room: AtomicUsize::new(0),
         });
-        let settings = SenderSettings { acks: self.acks, compression: self.compression, idempotent: self.idempotent };
+        let settings = SenderSettings {
+            acks: self.acks,
+            compression: self.compression,
+            idempotent: self.idempotent,
+            max_request_bytes: self.max_request_bytes,
+        };
         let sender = Sender::new(Arc::clone(&cluster), Arc::clone(&shared), settings);
         let task = tokio::spawn(sender.run()).abort_handle();
         tracing::debug!(settings = ?self, "a producer");
         Ok(Producer { cluster, shared, memory, settings: self, task })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let is_too_long = |wait: &Duration| wait.as_millis() > i32::MAX as u128;
+        let waits = [self.linger, self.delivery_timeout, self.max_block, self.client.request_timeout];
+        let wrong = if self.idempotent && self.acks != Acks::All {
+            "enable.idempotence needs acks=all; switch one of them"
+        } else if self.buffer_bytes < self.max_request_bytes || self.buffer_bytes > i32::MAX as usize {
+            "buffer.memory must be at least max.request.size, and below 2 GiB"
+        } else if waits.iter().any(is_too_long) {
+            "times must be below 2^31 ms, which are 24 days"
+        } else if self.linger >= self.delivery_timeout {
+            "delivery.timeout.ms must be above linger.ms, or nothing would ever be sent"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Invalid(wrong.to_owned()))
     }
 }
 
@@ -282,8 +301,8 @@ impl Producer {
     /// Safe to drop: the record was then not taken in.
     ///
     /// # Errors
-    /// [`ProduceError::TooLarge`], [`ProduceError::Fatal`], [`ProduceError::NotWritten`] if there is no metadata in time,
-    /// [`ProduceError::Refused`] if there is no such topic or partition.
+    /// [`ProduceError::TooLarge`], [`ProduceError::Fatal`], [`ProduceError::NotWritten`] if there is no metadata or no room
+    /// within `max.block.ms`, [`ProduceError::Refused`] if there is no such topic or partition.
     pub async fn send(&self, record: ProducerRecord) -> Result<Delivery, ProduceError> {
         let ProducerRecord { topic, partition, key, value, headers, timestamp_ms } = record;
         if let Some(error) = self.shared.fatal() {
@@ -294,11 +313,9 @@ impl Producer {
         if bytes + BATCH_OVERHEAD > limit {
             return Err(ProduceError::TooLarge { bytes: bytes + BATCH_OVERHEAD, limit });
         }
-        let mut partitions = self.partitions(&topic).await?;
-        if partition.is_some_and(|partition| partition >= partitions) {
-            self.cluster.refresh_now().await.ok(); // the topic may have grown
-            partitions = self.partitions(&topic).await?;
-        }
+        let deadline = Instant::now() + self.settings.max_block;
+        let partitions = tokio::time::timeout_at(deadline, self.partitions(&topic, partition, deadline)).await;
+        let partitions = partitions.unwrap_or_else(|_| Err(blocked("no metadata")))?;
         let chosen = match (partition, &key) {
             (Some(partition), _) if (0..partitions).contains(&partition) => Some(partition),
             (Some(partition), _) => {
@@ -308,8 +325,8 @@ impl Producer {
             (None, Some(key)) => Some(partitioner::partition_of(key, partitions)),
             (None, None) => None,
         };
-        let permits = self.memory.acquire_many(u32::try_from(bytes).unwrap_or(u32::MAX)).await;
-        let Ok(permits) = permits else { return Err(closed()) };
+        let permits = tokio::time::timeout_at(deadline, self.reserve(bytes)).await;
+        let permits = permits.unwrap_or_else(|_| Err(blocked("no room in the buffer")))?;
         // From here on nothing waits.
         let timestamp_ms = timestamp_ms.unwrap_or_else(host::now_ms);
         let parts = Parts { timestamp_ms, key: key.as_ref(), value: value.as_ref(), headers: &headers, bytes };
@@ -343,13 +360,31 @@ impl Producer {
         self.flush().await;
     }
 
-    /// How many partitions a topic has.
-    async fn partitions(&self, topic: &str) -> Result<i32, ProduceError> {
+    /// Room in the buffer.
+    async fn reserve(&self, bytes: usize) -> Result<SemaphorePermit<'_>, ProduceError> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if let Ok(permits) = self.memory.try_acquire_many(bytes) {
+            return Ok(permits);
+        }
+        let _waiting = ShortOfRoom::begin(&self.shared);
+        self.memory.acquire_many(bytes).await.map_err(|_| closed())
+    }
+
+    /// How many partitions a topic has. Asks again if `wanted` is beyond: the topic may have grown.
+    async fn partitions(&self, topic: &str, wanted: Option<i32>, deadline: Instant) -> Result<i32, ProduceError> {
+        let known = self.known_partitions(topic, deadline).await?;
+        if wanted.is_none_or(|wanted| wanted < known) {
+            return Ok(known);
+        }
+        self.cluster.refresh_now().await.ok(); // what was known will do
+        self.known_partitions(topic, deadline).await
+    }
+
+    async fn known_partitions(&self, topic: &str, deadline: Instant) -> Result<i32, ProduceError> {
         let known = self.cluster.metadata().0.topics.get(topic).map(|topic| topic.partitions.len());
         let count = match known {
             Some(count) => count,
             None => {
-                let deadline = Instant::now() + self.settings.max_block;
                 let topic = self.cluster.topic(topic, deadline).await.map_err(|error| match error {
                     Error::Refused { code, message } => ProduceError::Refused { code, message },
                     error if error.is_retriable() => ProduceError::NotWritten(error.to_string()),
@@ -369,6 +404,27 @@ impl Drop for Producer {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// A call that waits for room: batches are sent at once meanwhile.
+struct ShortOfRoom<'a>(&'a Shared);
+
+impl ShortOfRoom<'_> {
+    fn begin(shared: &Shared) -> ShortOfRoom<'_> {
+        shared.short_of_room.fetch_add(1, Ordering::AcqRel);
+        shared.wake.notify_one();
+        ShortOfRoom(shared)
+    }
+}
+
+impl Drop for ShortOfRoom<'_> {
+    fn drop(&mut self) {
+        self.0.short_of_room.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn blocked(what: &str) -> ProduceError {
+    ProduceError::NotWritten(format!("{what} within max.block.ms"))
 }
 
 fn closed() -> ProduceError {

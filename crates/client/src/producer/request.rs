@@ -11,6 +11,7 @@ use pagemark_wire::messages::{ProduceRequest, ProduceResponse, topic_name};
 use uuid::Uuid;
 
 use super::Acks;
+use super::delivery::ProduceError;
 use crate::code::Code;
 use crate::net::{CallError, Connection};
 use crate::partition::{TopicPartition, by_topic};
@@ -28,6 +29,10 @@ pub(super) struct PartitionAnswer {
 }
 
 impl PartitionAnswer {
+    pub(super) fn refusal(&self) -> ProduceError {
+        ProduceError::Refused { code: self.code, message: self.message.clone() }
+    }
+
     /// Whether the batch may be in the log in spite of the error.
     ///
     /// A leader answers these before it appends, and only these. Others come from a leader that has appended and waited for

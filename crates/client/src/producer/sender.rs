@@ -5,7 +5,7 @@
 //! a number. Deliberately not here: filling batches, and what a request looks like.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pagemark_wire::messages::{InitProducerIdRequest, ProducerId as WireProducerId};
@@ -23,7 +23,7 @@ use super::request::{Answered, PartitionAnswer, ask};
 use crate::cluster::{Cluster, Lane, Metadata, To};
 use crate::code::Code;
 use crate::error::{Error, refuse};
-use crate::net::{CallError, Connection};
+use crate::net::{Backoff, CallError, Connection};
 use crate::partition::TopicPartition;
 
 /// Requests that may be under way to one broker.
@@ -38,6 +38,8 @@ pub(super) struct Shared {
     /// Set once the producer cannot go on.
     pub(super) fatal: Mutex<Option<Error>>,
     pub(super) is_closed: AtomicBool,
+    /// Calls of `send` that wait for room.
+    pub(super) short_of_room: AtomicUsize,
 }
 
 impl Shared {
@@ -56,6 +58,7 @@ pub(super) struct SenderSettings {
     pub(super) acks: Acks,
     pub(super) compression: Compression,
     pub(super) idempotent: bool,
+    pub(super) max_request_bytes: usize,
 }
 
 pub(super) struct Sender {
@@ -129,10 +132,14 @@ impl Sender {
     /// Starts a request to each broker that has something due; when to look again.
     fn send_what_is_due(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        if let Some(error) = self.shared.fatal() {
-            self.shared.accumulator().fail_all(&ProduceError::Fatal(error));
+        let fatal = self.shared.fatal();
+        if let Some(error) = &fatal {
+            self.shared.accumulator().fail_all(&ProduceError::Fatal(error.clone()));
         }
         let Expired { next: expiry, lost_identity } = self.shared.accumulator().expire(now, &self.trouble);
+        if fatal.is_some() {
+            return expiry; // what is under way has its outcome to come
+        }
         if lost_identity {
             self.identity = None;
         }
@@ -147,7 +154,8 @@ impl Sender {
             self.ask_identity();
             return Some(later);
         }
-        let Drained { due, next } = self.shared.accumulator().drain(now);
+        let is_short_of_room = self.shared.short_of_room.load(Ordering::Acquire) > 0;
+        let Drained { due, next } = self.shared.accumulator().drain(now, is_short_of_room);
         self.send(due, now);
         Some(next.map_or(later, |next| next.min(later)))
     }
@@ -168,13 +176,15 @@ impl Sender {
             }
         }
         for (leader, batches) in by_leader {
-            let is_busy = self.under_way.get(&leader).is_some_and(|count| *count >= MAX_IN_FLIGHT);
-            let connection = if is_busy { None } else { self.connection(leader) };
-            match connection {
-                Some(connection) => self.produce(leader, connection, batches, &metadata),
-                None => {
-                    let mut accumulator = self.shared.accumulator();
-                    batches.into_iter().for_each(|(p, batch)| accumulator.put_back(&p, batch, now));
+            for batches in requests(batches, self.settings.max_request_bytes) {
+                let is_busy = self.under_way.get(&leader).is_some_and(|count| *count >= MAX_IN_FLIGHT);
+                let connection = if is_busy { None } else { self.connection(leader) };
+                match connection {
+                    Some(connection) => self.produce(leader, connection, batches, &metadata),
+                    None => {
+                        let mut accumulator = self.shared.accumulator();
+                        batches.into_iter().for_each(|(p, batch)| accumulator.put_back(&p, batch, now));
+                    }
                 }
             }
         }
@@ -201,9 +211,12 @@ impl Sender {
 
     fn take_connection(&mut self, node: i32, result: Result<(), CallError>) {
         self.connecting.remove(&node);
+        let is_lost = result.is_err();
         if let Err(error) = result {
             self.trouble = error.to_string();
-            self.refresh(); // it may have moved
+        }
+        if is_lost || self.settings.acks == Acks::None {
+            self.refresh(); // it may have moved; without acks a close is all that a broker says when it does not lead
         }
     }
 
@@ -275,9 +288,17 @@ impl Sender {
         let known = |value: i64| (value >= 0).then_some(value);
         match answer.code {
             Code::NONE => self.settle(partition, batch, (known(answer.base_offset), known(answer.log_append_time_ms))),
-            Code::DUPLICATE_SEQUENCE_NUMBER => self.settle(partition, batch, (None, None)),
-            Code::OUT_OF_ORDER_SEQUENCE_NUMBER | Code::UNKNOWN_PRODUCER_ID | Code::INVALID_PRODUCER_EPOCH => {
+            Code::DUPLICATE_SEQUENCE_NUMBER if batch.may_be_written => self.settle(partition, batch, (None, None)),
+            Code::DUPLICATE_SEQUENCE_NUMBER // of another batch than this one, which no broker can have
+            | Code::OUT_OF_ORDER_SEQUENCE_NUMBER | Code::UNKNOWN_PRODUCER_ID | Code::INVALID_PRODUCER_EPOCH => {
                 self.sequence_refused(partition, batch, answer);
+            }
+            Code::MESSAGE_TOO_LARGE | Code::RECORD_LIST_TOO_LARGE if !batch.may_be_written => {
+                // It is the batch that is too large. Each of its records may be small enough.
+                let whole = self.shared.accumulator().split(partition, batch);
+                if let Some(batch) = whole {
+                    self.give_up(partition, batch, answer.refusal());
+                }
             }
             code => {
                 batch.may_be_written |= answer.may_be_written();
@@ -285,8 +306,7 @@ impl Sender {
                     self.trouble = format!("{partition} was refused with {code}");
                     return self.retry(partition, batch);
                 }
-                let message = answer.message.clone();
-                self.give_up(partition, batch, ProduceError::Refused { code, message });
+                self.give_up(partition, batch, answer.refusal());
             }
         }
     }
@@ -310,8 +330,7 @@ impl Sender {
     /// The broker counts otherwise than we do. Unless an earlier attempt may be in the log, a new identity helps.
     fn sequence_refused(&mut self, partition: &TopicPartition, mut batch: Batch, answer: &PartitionAnswer) {
         if batch.may_be_written {
-            let (code, message) = (answer.code, answer.message.clone());
-            return self.give_up(partition, batch, ProduceError::Refused { code, message });
+            return self.give_up(partition, batch, answer.refusal());
         }
         self.shared.accumulator().forget_identity(partition);
         self.identity = None;
@@ -321,14 +340,15 @@ impl Sender {
         self.retry(partition, batch);
     }
 
-    fn settle(&self, partition: &TopicPartition, batch: Batch, (base_offset, log_append_time_ms): Place) {
+    fn settle(&mut self, partition: &TopicPartition, batch: Batch, (base_offset, log_append_time_ms): Place) {
+        self.trouble.clear();
         self.shared.accumulator().done(partition);
         batch.acknowledge(Acknowledged { partition: partition.clone(), base_offset, log_append_time_ms });
     }
 
     fn retry(&self, partition: &TopicPartition, batch: Batch) {
         let settings = self.cluster.settings();
-        let wait = settings.retry_backoff.saturating_mul(1 << batch.attempts.min(10)).min(settings.retry_backoff_max);
+        let wait = Backoff::new(settings.retry_backoff, settings.retry_backoff_max).after(batch.attempts);
         self.shared.accumulator().put_back(partition, batch, Instant::now() + wait);
     }
 
@@ -371,6 +391,26 @@ impl Drop for Sender {
     }
 }
 
+/// Shares batches out to requests of at most so many bytes, or of one batch. What is oldest goes first, so that partitions with
+/// much to send do not keep others waiting for ever.
+fn requests(mut batches: Vec<(TopicPartition, Batch)>, max_bytes: usize) -> Vec<Vec<(TopicPartition, Batch)>> {
+    batches.sort_by_key(|(_, batch)| batch.created);
+    let mut requests: Vec<Vec<_>> = Vec::new();
+    let mut room = 0;
+    for (partition, batch) in batches {
+        let bytes = batch.builder.size_bytes();
+        match requests.last_mut().filter(|_| bytes <= room) {
+            Some(request) => request.push((partition, batch)),
+            None => {
+                room = max_bytes;
+                requests.push(vec![(partition, batch)]);
+            }
+        }
+        room = room.saturating_sub(bytes);
+    }
+    requests
+}
+
 async fn ask_identity(cluster: &Cluster) -> Result<Identity, Error> {
     let make = |version| {
         let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
@@ -378,6 +418,9 @@ async fn ask_identity(cluster: &Cluster) -> Result<Identity, Error> {
     };
     let answer = cluster.call(To::Any, Lane::Control, make).await?;
     refuse(answer.error_code, None)?;
+    if answer.producer_id.0 < 0 || answer.producer_epoch < 0 {
+        return Err(Error::Protocol(format!("a producer id of {}", answer.producer_id.0)));
+    }
     Ok(Identity { id: ProducerId(answer.producer_id.0), epoch: ProducerEpoch(answer.producer_epoch) })
 }
 

@@ -77,6 +77,17 @@ fn a_record_that_cannot_be_written_says_what_to_do() {
         assert!(matches!(large, Err(ProduceError::Refused { code: Code::MESSAGE_TOO_LARGE, .. })), "{large:?}");
         let small = producer.send(record().value("small")).await.expect("taken in").await;
         assert_eq!(small.expect("written").offset, Some(0));
+        // Records that are too large only together are written, each where it belongs.
+        let lingering = Producer::builder(&rig.bootstrap).linger(Duration::from_secs(3600));
+        let lingering = lingering.delivery_timeout(Duration::from_secs(7200)).build().expect("legal settings");
+        let mut deliveries = Vec::new();
+        for _ in 0..20 {
+            deliveries.push(lingering.send(record().value(vec![b'x'; 100])).await.expect("taken in"));
+        }
+        lingering.flush().await;
+        for (delivery, offset) in deliveries.into_iter().zip(1..) {
+            assert_eq!(delivery.await.expect("written").offset, Some(offset));
+        }
         let huge = producer.send(record().value(vec![b'x'; 2 << 20])).await;
         assert!(matches!(huge, Err(ProduceError::TooLarge { .. })));
         let nowhere = producer.send(record().partition(7)).await;

@@ -31,7 +31,7 @@ impl Bench {
 
     fn drain(&mut self, after: Duration) -> Option<Batch> {
         self.accumulator.expire(self.start + after, "");
-        self.accumulator.drain(self.start + after).due.pop().map(|(_, batch)| batch)
+        self.accumulator.drain(self.start + after, false).due.pop().map(|(_, batch)| batch)
     }
 
     fn sequence(&mut self, batch: &mut Batch, identity: Identity) -> (Identity, i32) {
@@ -45,7 +45,7 @@ fn a_batch_is_due_when_it_has_lingered_or_is_full_or_flushed() {
     let mut bench = Bench::new();
     let _delivery = bench.append("one");
     assert!(bench.drain(Duration::ZERO).is_none());
-    let next = bench.accumulator.drain(bench.start).next;
+    let next = bench.accumulator.drain(bench.start, false).next;
     assert_eq!(next, Some(bench.start + LINGER));
     assert_eq!(bench.drain(LINGER).expect("due").builder.record_count(), 1);
 
@@ -177,6 +177,6 @@ fn a_numbered_batch_that_never_left_gives_its_number_to_the_next_one() {
     bench.accumulator.put_back(&partition, batch, bench.start);
     assert_eq!(bench.accumulator.expire(bench.start + TIMEOUT, ""), Expired::default());
     let _second = bench.append("next");
-    let mut batch = bench.accumulator.drain(bench.start + TIMEOUT).due.pop().expect("due").1;
+    let mut batch = bench.accumulator.drain(bench.start + TIMEOUT, false).due.pop().expect("due").1;
     assert_eq!(bench.sequence(&mut batch, me(2)), (me(1), 0));
 }

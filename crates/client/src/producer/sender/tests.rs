@@ -108,8 +108,14 @@ fn at_rest(fake: &Fake, limits: Limits) -> (Sender, Arc<Shared>) {
         wake: Notify::new(),
         fatal: Mutex::default(),
         is_closed: AtomicBool::new(false),
+        short_of_room: AtomicUsize::new(0),
     });
-    let settings = SenderSettings { acks: Acks::All, compression: Compression::None, idempotent: true };
+    let settings = SenderSettings {
+        acks: Acks::All,
+        compression: Compression::None,
+        idempotent: true,
+        max_request_bytes: 1 << 20,
+    };
     (Sender::new(Cluster::new(client).unwrap(), Arc::clone(&shared), settings), shared)
 }
 
@@ -131,7 +137,7 @@ async fn an_idempotent_producer_sends_nothing_without_a_number() {
     let old = append(&shared, 0, Instant::now() - limits.delivery_timeout);
     {
         let mut accumulator = shared.accumulator();
-        let (partition, mut batch) = accumulator.drain(Instant::now()).due.pop().unwrap();
+        let (partition, mut batch) = accumulator.drain(Instant::now(), false).due.pop().unwrap();
         accumulator.number(&partition, &mut batch, sender.identity.unwrap());
         batch.may_be_written = true;
         accumulator.put_back(&partition, batch, Instant::now());
@@ -141,13 +147,16 @@ async fn an_idempotent_producer_sends_nothing_without_a_number() {
     let outcome = soon(old).await;
     assert!(matches!(outcome, Err(ProduceError::Unknown(_))), "{outcome:?}");
     soon(young).await.expect("written");
-    assert_eq!(fake.sent(), [Sent { partition: 1, producer_id: 1, sequence: 0, records: 1 }]);
+    assert_eq!(
+        fake.sent(),
+        [Sent { partition: 1, producer_id: 1, sequence: 0, records: 1, bytes: fake.sent()[0].bytes }]
+    );
     task.abort();
 }
 
 #[tokio::test]
 async fn delivery_timeout_bounds_every_wait_and_says_what_is_known() {
-    const TIMEOUT: Duration = Duration::from_millis(500);
+    const TIMEOUT: Duration = Duration::from_secs(1);
     // An answer that does not come, over a connection that was good: who knows.
     let mut is_first = true;
     let once =
@@ -208,4 +217,136 @@ async fn without_acks_a_broker_that_does_not_read_makes_send_wait() {
         drop(delivery.expect("taken in"));
         assert!(taken < 64 << 20, "nobody reads, and {taken} bytes were taken in");
     }
+}
+
+/// Larger requests than a broker takes would cost the connection each time, and so never be written.
+#[tokio::test]
+async fn a_request_holds_no_more_than_max_request_size_whatever_is_due() {
+    const LIMIT: usize = 10_000;
+    let fake = Fake::start(50, |_| None).await;
+    let producer = builder(&fake).linger(DAY).delivery_timeout(2 * DAY).max_request_size(LIMIT).build().unwrap();
+    let mut deliveries = Vec::new();
+    for partition in 0..50 {
+        let record = ProducerRecord::to(TOPIC).partition(partition).value(vec![b'x'; 4_000]);
+        deliveries.push(producer.send(record).await.unwrap());
+    }
+    soon(producer.flush()).await;
+    for delivery in deliveries {
+        soon(delivery).await.expect("written");
+    }
+    let asked = fake.asked(Api::Produce);
+    let sizes: Vec<_> =
+        asked.iter().map(|asked| asked.batches().iter().map(|sent| sent.bytes).sum::<usize>()).collect();
+    assert!(sizes.iter().all(|bytes| (8_000..LIMIT).contains(bytes)), "{sizes:?}");
+}
+
+#[test]
+fn requests_are_filled_with_what_is_oldest_first() {
+    let (start, memory) = (Instant::now(), Arc::new(Semaphore::new(0)));
+    let limits = Limits { batch_bytes: 1, linger: Duration::ZERO, delivery_timeout: DAY };
+    let mut accumulator = Accumulator::new(limits, memory);
+    for (partition, age) in [(0, 3), (1, 1), (2, 4), (3, 2)] {
+        let value = Bytes::from(vec![b'x'; if partition == 3 { 500 } else { 10 }]);
+        let parts = Parts { timestamp_ms: 0, key: None, value: Some(&value), headers: &[], bytes: 50 };
+        let created = start + Duration::from_secs(10 - age);
+        drop(accumulator.append(&TopicPartition::new(TOPIC, partition), &parts, created));
+    }
+    let due = accumulator.drain(start + Duration::from_secs(10), false).due;
+    let requests = requests(due, 200);
+    let order: Vec<Vec<_>> =
+        requests.iter().map(|batches| batches.iter().map(|(p, _)| p.partition).collect()).collect();
+    assert_eq!(order, [vec![2, 0], vec![3], vec![1]]);
+}
+
+/// Batches that linger for a day hold all the room there is: they leave, since nobody else could come.
+#[tokio::test]
+async fn batches_do_not_linger_while_somebody_waits_for_room_and_the_wait_has_its_bound() {
+    let fake = Fake::start(1, |_| None).await;
+    let builder =
+        || builder(&fake).linger(DAY).delivery_timeout(2 * DAY).max_request_size(10_000).buffer_memory(10_000);
+    let large = || record(0).value(vec![b'x'; 9_000]);
+    let producer = builder().build().unwrap();
+    let first = producer.send(large()).await.unwrap();
+    let _second = soon(producer.send(large())).await.unwrap();
+    soon(first).await.expect("written");
+    assert_eq!(producer.shared.short_of_room.load(Ordering::Acquire), 0);
+
+    let silent = Fake::start(1, |asked| (asked.api == Api::Produce).then_some(Reply::Silence)).await;
+    let mut builder = builder().max_block(Duration::from_secs(2));
+    builder.client.bootstrap_servers = silent.bootstrap();
+    let producer = builder.build().unwrap();
+    let _first = producer.send(large()).await.unwrap();
+    let second = soon(producer.send(large())).await.map(drop);
+    assert!(matches!(second, Err(ProduceError::NotWritten(_))), "{second:?}");
+}
+
+#[tokio::test]
+async fn the_wait_for_metadata_has_its_bound() {
+    let fake = Fake::start(1, |asked| (asked.api == Api::Metadata).then_some(Reply::Silence)).await;
+    let producer = builder(&fake).max_block(Duration::from_millis(50)).build().unwrap();
+    let outcome = soon(producer.send(record(0))).await.map(drop);
+    assert!(matches!(outcome, Err(ProduceError::NotWritten(_))), "{outcome:?}");
+}
+
+/// The broker says of a batch that leaves for the first time that it has it already: it takes it for another one. To
+/// believe it would be to lose the records.
+#[tokio::test]
+async fn a_duplicate_is_believed_only_of_what_may_be_written() {
+    let fake = Fake::start(1, answering(&[46])).await;
+    let producer = builder(&fake).build().unwrap();
+    soon(producer.send(record(0)).await.unwrap()).await.expect("written");
+    let ids: Vec<_> = fake.sent().iter().map(|sent| sent.producer_id).collect();
+    assert_eq!(ids.len(), 2);
+    assert_ne!(ids[0], ids[1]);
+
+    let fake = Fake::start(1, answering(&[7, 46])).await;
+    let producer = builder(&fake).build().unwrap();
+    let written = soon(producer.send(record(0)).await.unwrap()).await.expect("written");
+    assert_eq!((written.offset, fake.sent().len()), (None, 2));
+}
+
+/// Without acks a broker that does not lead a partition has nothing to say; it closes, and the producer asks who does.
+#[tokio::test]
+async fn without_acks_a_connection_that_broke_makes_the_producer_ask_for_metadata() {
+    let fake = Fake::start(1, |asked| (asked.api == Api::Produce).then_some(Reply::HangUp)).await;
+    let producer = builder(&fake).acks(Acks::None).enable_idempotence(false).build().unwrap();
+    while fake.asked(Api::Metadata).len() < 5 {
+        soon(producer.send(record(0)).await.unwrap()).await.ok(); // told or lost, as it comes
+    }
+}
+
+#[tokio::test]
+async fn settings_that_contradict_each_other_are_refused() {
+    let fake = Fake::start(1, |_| None).await;
+    let refused: [ProducerBuilder; 5] = [
+        builder(&fake).acks(Acks::Leader),
+        builder(&fake).buffer_memory(1000),
+        builder(&fake).buffer_memory(3 << 30),
+        builder(&fake).delivery_timeout(Duration::MAX),
+        builder(&fake).linger(DAY).delivery_timeout(DAY),
+    ];
+    for builder in refused {
+        assert!(matches!(builder.clone().build(), Err(Error::Invalid(_))), "{builder:?}");
+    }
+}
+
+/// Each record is small enough for the topic; only together, as the producer happened to send them, they were too large.
+#[tokio::test]
+async fn a_batch_that_is_too_large_is_split_until_it_is_not_and_keeps_its_order() {
+    let large = |asked: &Asked| asked.produced(|sent| if sent.records > 3 { 10 } else { 0 });
+    let fake = Fake::start(1, move |asked| (asked.api == Api::Produce).then(|| large(asked))).await;
+    let producer = builder(&fake).linger(DAY).delivery_timeout(2 * DAY).build().unwrap();
+    let mut deliveries = Vec::new();
+    for n in 0..11 {
+        let record = record(0).header("n", n.to_string()).timestamp_ms(1_700_000_000_000 - n);
+        deliveries.push(producer.send(record).await.unwrap());
+    }
+    soon(producer.flush()).await;
+    for (delivery, n) in deliveries.into_iter().zip(0..) {
+        let delivery = delivery.await.expect("written");
+        assert_eq!(delivery.offset, Some(n)); // the fake broker's offsets are our sequence numbers
+    }
+    let taken: Vec<_> = fake.sent().into_iter().filter(|sent| sent.records <= 3).collect();
+    assert_eq!(taken.iter().map(|sent| sent.records).sum::<i32>(), 11);
+    assert_eq!(producer.memory.available_permits(), producer.settings.buffer_bytes);
 }
