@@ -344,6 +344,14 @@ mod tests {
         thread
     }
 
+    /// The broker may have read a request before the relay has taken note that it sent it.
+    fn until_sent(relay: &Relay, count: usize) {
+        let sent = || relay.0.lock().lines.values().flat_map(|line| &line.waiting).filter(|asked| asked.sent).count();
+        while sent() < count {
+            thread::yield_now();
+        }
+    }
+
     #[test]
     fn frames_pass_unchanged_both_ways() {
         let (mut victim, relay, mut client, mut broker) = scene();
@@ -390,6 +398,7 @@ mod tests {
         client.write_all(&[request(0, 1), request(0, 2)].concat()).unwrap();
         read_frame(&mut broker).unwrap();
         read_frame(&mut broker).unwrap();
+        until_sent(&relay, 2);
         broker.write_all(&answer(1)).unwrap();
         assert!(!victim.wait().unwrap().success());
         drop(broker);
