@@ -56,30 +56,14 @@ macro_rules! apis {
 
         impl Api {
             /// Every API that is served, by number.
-            pub const ALL: &'static [ApiInfo] = &[$(ApiInfo {
-                api: Api::$name,
-                key: $key,
-                name: stringify!($name),
-                advertised_lowest: $advertised,
-                lowest: $lowest,
-                highest: $highest,
-                first_flexible: $flexible,
-            },)*];
+            pub const ALL: &'static [ApiInfo] = &[$(*Api::$name.info(),)*];
 
             /// Every API that our client asks of brokers, but that is not served.
-            pub const ASKED: &'static [ApiInfo] = &[$(ApiInfo {
-                api: Api::$asked,
-                key: $asked_key,
-                name: stringify!($asked),
-                advertised_lowest: $asked_lowest,
-                lowest: $asked_lowest,
-                highest: $asked_highest,
-                first_flexible: $asked_flexible,
-            },)*];
+            pub const ASKED: &'static [ApiInfo] = &[$(*Api::$asked.info(),)*];
 
             /// What is known of it.
             #[must_use]
-            pub fn info(self) -> &'static ApiInfo {
+            pub const fn info(self) -> &'static ApiInfo {
                 match self { $(Api::$name => const { &ApiInfo {
                     api: Api::$name,
                     key: $key,

@@ -20,18 +20,7 @@ pub fn table(run: &Run) -> String {
     ];
     for measure in measured(&run.figures) {
         let of = |peer| run.figures.median(measure.key, peer).map_or("-".to_owned(), short);
-        let ratio = |peer| run.figures.ratio(measure.key, peer).map_or("-".to_owned(), short);
-        rows.push([
-            measure.title.to_owned(),
-            measure.unit.to_owned(),
-            of(Peer::Pagemark),
-            of(Peer::Kafka),
-            of(Peer::KafkaFlushing),
-            ratio(Peer::Kafka),
-            ratio(Peer::KafkaFlushing),
-            measure.goal.map_or(String::new(), |goal| goal.text()),
-            verdict(&run.figures, measure).to_owned(),
-        ]);
+        rows.push(cells(&run.figures, measure, of));
     }
     let mut text = aligned(&rows);
     for turn in run.turns.iter().filter(|turn| turn.noise.is_heavy() || turn.broke.is_some()) {
@@ -140,21 +129,25 @@ fn markdown_table(figures: &Figures) -> String {
             }
             None => "-".to_owned(),
         };
-        let ratio = |peer| figures.ratio(measure.key, peer).map_or("-".to_owned(), short);
-        text.push_str(&format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
-            measure.title,
-            measure.unit,
-            of(Peer::Pagemark),
-            of(Peer::Kafka),
-            of(Peer::KafkaFlushing),
-            ratio(Peer::Kafka),
-            ratio(Peer::KafkaFlushing),
-            measure.goal.map_or(String::new(), |goal| goal.text()),
-            verdict(figures, measure),
-        ));
+        text.push_str(&format!("| {} |\n", cells(figures, measure, of).join(" | ")));
     }
     text
+}
+
+/// A measure's row in either table; `of` writes what a broker reached.
+fn cells(figures: &Figures, measure: &Measure, of: impl Fn(Peer) -> String) -> [String; 9] {
+    let ratio = |peer| figures.ratio(measure.key, peer).map_or("-".to_owned(), short);
+    [
+        measure.title.to_owned(),
+        measure.unit.to_owned(),
+        of(Peer::Pagemark),
+        of(Peer::Kafka),
+        of(Peer::KafkaFlushing),
+        ratio(Peer::Kafka),
+        ratio(Peer::KafkaFlushing),
+        measure.goal.map_or(String::new(), |goal| goal.text()),
+        verdict(figures, measure).to_owned(),
+    ]
 }
 
 fn turns(run: &Run) -> String {
