@@ -91,25 +91,24 @@ impl<T: Clone> Watcher<T> {
 
     /// Waits until it has changed since the last look; that is no look yet. Cancel safe.
     pub async fn changed(&self) {
-        self.wait(|state| state.version != self.seen).await;
+        self.wait(|state| (state.version != self.seen).then_some(())).await;
     }
 
     /// Waits until the value is as wanted. Cancel safe.
     pub async fn wait_for(&self, wanted: impl Fn(&T) -> bool) -> T {
-        self.wait(|state| wanted(&state.value)).await
+        self.wait(|state| wanted(&state.value).then(|| state.value.clone())).await
     }
 
-    async fn wait(&self, done: impl Fn(&State<T>) -> bool) -> T {
+    /// Waits until there is what is looked for.
+    async fn wait<R>(&self, find: impl Fn(&State<T>) -> Option<R>) -> R {
         loop {
             // Enlisted before the look, so that a change between the two is not missed.
             let changed = self.shared.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            {
-                let state = self.shared.lock();
-                if done(&state) {
-                    return state.value.clone();
-                }
+            let found = find(&self.shared.lock());
+            if let Some(found) = found {
+                return found;
             }
             changed.await;
         }
