@@ -47,7 +47,6 @@ struct Log<'a> {
 
 /// A bound as somebody saw it.
 struct Bound {
-    begun_us: u64,
     ended_us: u64,
     offset: i64,
 }
@@ -148,8 +147,7 @@ impl<'a> Log<'a> {
             let most = bounds.iter().filter(|b| b.ended_us < horizon).map(|b| b.offset).max();
             bounds.retain(|b| b.ended_us >= horizon || Some(b.offset) == most);
         }
-        bounds.push(Bound { begun_us: event.begun_us, ended_us: event.ended_us, offset });
-        debug_assert!(bounds.last().is_some_and(|b| b.begun_us <= b.ended_us));
+        bounds.push(Bound { ended_us: event.ended_us, offset });
     }
 
     /// After all has settled: whatever was acknowledged or read is there, in order, and nothing else (2, 4, 5, 6).

@@ -124,15 +124,15 @@ fn records_of(world: &World, bytes: Option<&Bytes>, from: i64) -> Vec<(i64, Stri
     found
 }
 
-/// Asks where a partition begins and where it ends. Only for topics that are never deleted: it goes by their names.
+/// Asks where a partition begins and where it ends; `None` if the broker cannot say. Only for topics that are never deleted: it goes by their names.
 pub async fn bounds(
     world: &World,
     link: &mut Link,
     name: &str,
     topic: Uuid,
     partition: i32,
-) -> Result<Option<i64>, Lost> {
-    let mut last = None;
+) -> Result<Option<(i64, i64)>, Lost> {
+    let mut found = Vec::new();
     for (timestamp, end) in [(-2, false), (-1, true)] {
         let begun = now_us();
         let asked = list_offsets_request::ListOffsetsPartition::default()
@@ -143,13 +143,13 @@ pub async fn bounds(
         let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![of_topic]);
         let answer = link.ask(7, &request, PATIENCE).await?;
         let answer = &answer.topics[0].partitions[0];
-        last = (answer.error_code == 0).then_some(answer.offset);
         if answer.error_code == 0 {
+            found.push(answer.offset);
             let what = What::Bound { place: place(topic, partition), end, offset: answer.offset };
             world.tell(&link.name, begun, what);
         }
     }
-    Ok(last)
+    Ok(found.first_chunk().map(|[start, end]| (*start, *end)))
 }
 
 /// Commits; gives each position's error code.

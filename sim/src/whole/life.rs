@@ -42,7 +42,7 @@ pub struct Machine {
     /// Whether something was made to go wrong with the disk of the process that runs.
     pub meddled: Cell<bool>,
     /// How many processes there have been.
-    pub lives: Cell<u64>,
+    pub lives: Rc<Cell<u64>>,
     /// How long a call of the disk takes at most now, microseconds.
     pub disk_us: Cell<u64>,
     /// How far the wall clock has jumped, milliseconds.
@@ -68,7 +68,7 @@ impl Machine {
             left: RefCell::new(DiskState::new()),
             disk: RefCell::default(),
             meddled: Cell::new(false),
-            lives: Cell::new(0),
+            lives: Rc::default(),
             jumped_ms: Arc::default(),
             stop: Notify::new(),
             complaints: RefCell::default(),

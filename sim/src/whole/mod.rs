@@ -73,7 +73,7 @@ pub fn run_with(options: Options, planted: Option<PlantedBug>) -> Outcome {
     catch_panics();
     let trace = Arc::new(Trace::default());
     let machine = Rc::new(Machine::new(options.clone(), planted, Arc::clone(&trace)));
-    let world = World::new(options.clone(), Arc::clone(&trace));
+    let world = World::new(options.clone(), Rc::clone(&machine.lives), Arc::clone(&trace));
     let mut sim = build(&options, &machine, &world);
     let mut storm = Storm::new(Rc::clone(&machine));
     drive(&mut sim, &mut storm, &machine, &world);
@@ -104,25 +104,22 @@ fn build(options: &Options, machine: &Rc<Machine>, world: &Rc<World>) -> Sim<'st
         .max_message_latency(Duration::from_millis(options.latency_ms))
         .tcp_capacity(1 << 16)
         .build();
-    let (of_host, with) = (Rc::clone(machine), Rc::clone(world));
+    let of_host = Rc::clone(machine);
     sim.host(BROKER, move || {
-        let (machine, world) = (Rc::clone(&of_host), Rc::clone(&with));
+        let machine = Rc::clone(&of_host);
         async move {
-            world.lives.set(world.lives.get() + 1);
             life::live(machine).await;
             Ok(())
         }
     });
-    let mut cast = cast(options, world);
-    for (at, client) in CLIENTS.into_iter().enumerate() {
-        let mine: Vec<Actor> = (0..cast.len())
-            .filter(|i| i % CLIENTS.len() == at)
-            .map(|i| cast[i].take())
-            .collect::<Option<_>>()
-            .unwrap_or_default();
-        let mine = RefCell::new(Some(mine));
+    let mut casts = CLIENTS.map(|_| Vec::new());
+    for (at, actor) in cast(options, world).into_iter().enumerate() {
+        casts[at % CLIENTS.len()].push(actor);
+    }
+    for (client, cast) in CLIENTS.into_iter().zip(casts) {
+        let cast = RefCell::new(cast);
         sim.host(client, move || {
-            let mine = mine.take().unwrap_or_default();
+            let mine: Vec<Actor> = cast.take();
             async move {
                 let tasks: Vec<_> = mine.into_iter().map(tokio::task::spawn_local).collect();
                 for task in tasks {
@@ -138,24 +135,24 @@ fn build(options: &Options, machine: &Rc<Machine>, world: &Rc<World>) -> Sim<'st
 type Actor = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Those who take part, each with randomness of its own.
-fn cast(options: &Options, world: &Rc<World>) -> Vec<Option<Actor>> {
-    let mut cast: Vec<Option<Actor>> = Vec::new();
+fn cast(options: &Options, world: &Rc<World>) -> Vec<Actor> {
+    let mut cast: Vec<Actor> = Vec::new();
     let mut part = 10;
     let mut rng = || {
         part += 1;
         Rng::fork(options.seed, part)
     };
-    cast.push(Some(Box::pin(admin::run(Rc::clone(world), "admin".into(), rng()))));
-    cast.push(Some(Box::pin(reader::run(Rc::clone(world), "reader".into(), rng()))));
-    cast.push(Some(Box::pin(judge::run(Rc::clone(world), "judge".into(), rng()))));
+    cast.push(Box::pin(admin::run(Rc::clone(world), "admin".into(), rng())));
+    cast.push(Box::pin(reader::run(Rc::clone(world), "reader".into(), rng())));
+    cast.push(Box::pin(judge::run(Rc::clone(world), "judge".into(), rng())));
     for n in 0..options.producers {
-        cast.push(Some(Box::pin(producer::run(Rc::clone(world), format!("producer-{n}"), rng()))));
+        cast.push(Box::pin(producer::run(Rc::clone(world), format!("producer-{n}"), rng())));
     }
     for n in 0..options.members {
-        cast.push(Some(Box::pin(member::run(Rc::clone(world), format!("member-{n}"), rng()))));
+        cast.push(Box::pin(member::run(Rc::clone(world), format!("member-{n}"), rng())));
     }
     for n in 0..options.zombies {
-        cast.push(Some(Box::pin(zombie::run(Rc::clone(world), format!("zombie-{n}"), rng()))));
+        cast.push(Box::pin(zombie::run(Rc::clone(world), format!("zombie-{n}"), rng())));
     }
     cast
 }

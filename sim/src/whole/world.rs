@@ -49,8 +49,8 @@ pub struct World {
     pub trace: Arc<Trace>,
     /// How far it has come.
     pub stage: Cell<Stage>,
-    /// How often the broker has been started.
-    pub lives: Cell<u64>,
+    /// How often the broker has been started; its machine counts.
+    pub lives: Rc<Cell<u64>>,
     /// Those who have not yet brought to its end what they began.
     pub busy: Cell<usize>,
     /// The topics that exist, as far as is known.
@@ -69,12 +69,12 @@ pub struct World {
 impl World {
     /// A world in which nothing has happened yet.
     #[must_use]
-    pub fn new(options: Options, trace: Arc<Trace>) -> Rc<World> {
+    pub fn new(options: Options, lives: Rc<Cell<u64>>, trace: Arc<Trace>) -> Rc<World> {
         Rc::new(World {
             options,
             trace,
             stage: Cell::new(Stage::Storm),
-            lives: Cell::new(0),
+            lives,
             busy: Cell::new(0),
             topics: RefCell::default(),
             credentials: RefCell::default(),

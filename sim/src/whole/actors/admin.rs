@@ -44,7 +44,7 @@ async fn work(world: &World, link: &mut Link, eyes: &mut Link, rng: &mut Rng) ->
         2 => drop(calls::delete_offset(world, link, OPERATORS, name, partition).await?),
         3..6 => {
             if let Some(topic) = world.topic(AUDIT) {
-                let end = calls::bounds(world, link, AUDIT, topic, partition).await?.unwrap_or(0);
+                let end = calls::bounds(world, link, AUDIT, topic, partition).await?.map_or(0, |(_, end)| end);
                 let to = rng.below(end.max(0) as u64 + 2) as i64;
                 calls::trim(world, link, AUDIT, topic, partition, to).await?;
             }

@@ -53,8 +53,8 @@ async fn last_word(world: &World, link: &mut Link, rng: &mut Rng) {
                     // A deletion that nobody heard the end of may have come after the topic was looked up.
                     Ok(found) if name == SCRATCH && GONE.contains(&found.code) => break,
                     Ok(found) if found.code == 1 => match calls::bounds(world, link, &name, topic, partition).await {
-                        Ok(_) => from = first_offset(world, topic, partition).max(from + 1),
-                        Err(_) => pause(rng, 50).await,
+                        Ok(Some((start, _))) => from = start.max(from + 1),
+                        Ok(None) | Err(_) => pause(rng, 50).await,
                     },
                     _ => pause(rng, 50).await,
                 }
@@ -66,15 +66,4 @@ async fn last_word(world: &World, link: &mut Link, rng: &mut Rng) {
             }
         }
     }
-}
-
-/// Where the partition begins, as the history has it from the question just asked.
-fn first_offset(world: &World, topic: uuid::Uuid, partition: i32) -> i64 {
-    use crate::history::What;
-    let place = calls::place(topic, partition);
-    let told = |what: &What| match what {
-        What::Bound { place: of, end: false, offset } if *of == place => Some(*offset),
-        _ => None,
-    };
-    world.history.borrow().iter().rev().find_map(|event| told(&event.what)).unwrap_or(0)
 }
