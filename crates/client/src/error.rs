@@ -54,6 +54,11 @@ impl Error {
         }
     }
 
+    /// Whether it may be due to an old idea of who leads.
+    pub(crate) fn is_stale_metadata(&self) -> bool {
+        matches!(self, Error::Unavailable(_)) || self.code().is_some_and(Code::is_stale_metadata)
+    }
+
     /// Whether the same call may succeed in a while.
     #[must_use]
     pub fn is_retriable(&self) -> bool {

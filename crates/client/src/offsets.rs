@@ -11,10 +11,10 @@ use pagemark_wire::messages::offset_commit_request::{OffsetCommitRequestPartitio
 use pagemark_wire::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
-use pagemark_wire::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use pagemark_wire::messages::{
     BrokerId, ListOffsetsRequest, OffsetCommitRequest, OffsetFetchRequest, OffsetFetchResponse, StrBytes,
 };
+use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, Lane, To};
 use crate::code::Code;
@@ -93,9 +93,9 @@ impl From<i64> for OffsetAndMetadata {
     }
 }
 
-/// Looks up offsets once. Every partition that was asked for has a result.
+/// Looks up offsets once, asking all leaders at a time. Every partition that was asked for has a result.
 pub(crate) async fn list_offsets(
-    cluster: &Cluster,
+    cluster: &Arc<Cluster>,
     wanted: &[(TopicPartition, i64)],
     isolation: IsolationLevel,
 ) -> BTreeMap<TopicPartition, Result<ListedOffset, Error>> {
@@ -110,9 +110,13 @@ pub(crate) async fn list_offsets(
             None => drop(results.insert(partition.clone(), Err(no_leader(&metadata, partition)))),
         }
     }
+    let mut asking = JoinSet::new();
     for (leader, partitions) in by_leader {
         let asked: Vec<TopicPartition> = partitions.iter().map(|(partition, _)| partition.clone()).collect();
-        let answer = ask_leader(cluster, leader, partitions, isolation).await;
+        let cluster = Arc::clone(cluster);
+        asking.spawn(async move { (asked, ask_leader(&cluster, leader, partitions, isolation).await) });
+    }
+    for (asked, answer) in asking.join_all().await {
         let mut found = answer.clone().unwrap_or_default();
         for partition in asked {
             let missing = || Error::Protocol(format!("no answer about {partition}"));
@@ -123,17 +127,12 @@ pub(crate) async fn list_offsets(
             results.insert(partition, result);
         }
     }
-    let is_stale = |result: &Result<ListedOffset, Error>| result.as_ref().is_err_and(is_stale);
+    let is_stale = |result: &Result<_, Error>| result.as_ref().is_err_and(Error::is_stale_metadata);
     if results.values().any(is_stale) {
         cluster.want(wanted.iter().map(|(partition, _)| &*partition.topic));
         cluster.refresh(seen).await.ok(); // the next attempt will tell
     }
     results
-}
-
-/// Whether an error may be due to an old idea of who leads.
-fn is_stale(error: &Error) -> bool {
-    matches!(error, Error::Unavailable(_)) || error.code().is_some_and(Code::is_stale_metadata)
 }
 
 fn no_leader(metadata: &crate::cluster::Metadata, partition: &TopicPartition) -> Error {
@@ -193,7 +192,8 @@ async fn ask_leader(
 /// What groups have committed. Partitions without a commit are absent.
 pub(crate) type Committed = BTreeMap<TopicPartition, OffsetAndMetadata>;
 
-/// Reads what a group has committed for these partitions.
+/// Reads what a group has committed for these partitions, for somebody who goes on there: while a transaction that has
+/// offsets of theirs is open, that is refused (O-28).
 pub(crate) async fn fetch_committed(
     cluster: &Cluster,
     group: &str,
@@ -201,20 +201,20 @@ pub(crate) async fn fetch_committed(
 ) -> Result<Committed, Error> {
     let timeout = cluster.settings().request_timeout;
     let topics = by_topic(partitions.iter().map(|partition| (partition.clone(), ())));
-    let make = |version| ask_committed(version, &[group.to_owned()], Some(&topics));
+    let make = |version| ask_committed(version, &[group.to_owned()], Some(&topics), true);
     let answer = cluster.call_coordinator(group, Lane::Control, timeout, make).await?;
     let found = read_committed(cluster, &answer, group).remove(group);
     found.unwrap_or_else(|| Err(Error::Protocol("no answer about the group".to_owned())))
 }
 
-/// Reads everything that these groups have committed, from their coordinator. Versions before 8 take one group: the first
-/// alone is answered then.
+/// Reads everything that these groups have committed, from their coordinator, open transactions aside. Versions before 8
+/// take one group: the first alone is answered then.
 pub(crate) async fn fetch_all_committed(
     cluster: Arc<Cluster>,
     node: i32,
     groups: Vec<String>,
 ) -> Result<BTreeMap<String, Result<Committed, Error>>, Error> {
-    let make = |version| ask_committed(version, &groups, None);
+    let make = |version| ask_committed(version, &groups, None, false);
     let answer = cluster.call(To::Node(node), Lane::Control, make).await?;
     Ok(read_committed(&cluster, &answer, groups.first().map_or("", String::as_str)))
 }
@@ -222,10 +222,10 @@ pub(crate) async fn fetch_all_committed(
 /// Partitions by topic.
 type ByTopic = BTreeMap<Arc<str>, Vec<(i32, ())>>;
 
-fn ask_committed(version: i16, groups: &[String], topics: Option<&ByTopic>) -> OffsetFetchRequest {
+fn ask_committed(version: i16, groups: &[String], topics: Option<&ByTopic>, stable: bool) -> OffsetFetchRequest {
     let indexes = |partitions: &[(i32, ())]| partitions.iter().map(|(index, ())| *index).collect::<Vec<_>>();
     let request = OffsetFetchRequest::default();
-    let request = if version >= 7 { request.with_require_stable(true) } else { request };
+    let request = if version >= 7 { request.with_require_stable(stable) } else { request };
     if version >= 8 {
         let one = |(topic, p): (&Arc<str>, &Vec<(i32, ())>)| {
             OffsetFetchRequestTopics::default().with_name(topic_name(topic)).with_partition_indexes(indexes(p))
@@ -254,26 +254,22 @@ fn read_committed(
         leader_epoch: (epoch >= 0).then_some(epoch),
         metadata: metadata.as_ref().map(ToString::to_string).unwrap_or_default(),
     };
-    if answer.groups.is_empty() {
-        let found = answer.topics.iter().flat_map(|topic| {
-            topic.partitions.iter().map(|p| {
-                let partition = TopicPartition::new(topic.name.0.as_str(), p.partition_index);
-                (partition, p.error_code, read(p.committed_offset, p.committed_leader_epoch, &p.metadata))
-            })
-        });
-        return BTreeMap::from([(first.to_owned(), judge_committed(cluster, first, answer.error_code, found))]);
+    // The same fields, of two types.
+    macro_rules! judged {
+        ($group:expr, $answer:expr) => {{
+            let found = $answer.topics.iter().flat_map(|topic| {
+                topic.partitions.iter().map(|p| {
+                    let partition = TopicPartition::new(topic.name.0.as_str(), p.partition_index);
+                    (partition, p.error_code, read(p.committed_offset, p.committed_leader_epoch, &p.metadata))
+                })
+            });
+            ($group.to_owned(), judge_committed(cluster, $group, $answer.error_code, found))
+        }};
     }
-    let one = |group: &OffsetFetchResponseGroup| {
-        let found = group.topics.iter().flat_map(|topic| {
-            topic.partitions.iter().map(|p| {
-                let partition = TopicPartition::new(topic.name.0.as_str(), p.partition_index);
-                (partition, p.error_code, read(p.committed_offset, p.committed_leader_epoch, &p.metadata))
-            })
-        });
-        let name = group.group_id.0.as_str();
-        (name.to_owned(), judge_committed(cluster, name, group.error_code, found))
-    };
-    answer.groups.iter().map(one).collect()
+    if answer.groups.is_empty() {
+        return BTreeMap::from([judged!(first, answer)]);
+    }
+    answer.groups.iter().map(|group| judged!(group.group_id.0.as_str(), group)).collect()
 }
 
 fn judge_committed(

@@ -219,13 +219,17 @@ impl Admin {
                 });
                 DeleteRecordsRequest::default().with_topics(topics.collect()).with_timeout_ms(timeout_ms)
             };
-            let answer = self.cluster.call(To::Node(leader), Lane::Control, make).await?;
-            let found = answer.topics.first().and_then(|topic| topic.partitions.first());
-            let found = found.ok_or_else(|| Error::Protocol("no answer about the partition".to_owned()))?;
-            if Code(found.error_code).is_stale_metadata() {
+            let ask = async {
+                let answer = self.cluster.call(To::Node(leader), Lane::Control, make).await?;
+                let found = answer.topics.first().and_then(|topic| topic.partitions.first());
+                let found = found.ok_or_else(|| Error::Protocol("no answer about the partition".to_owned()))?;
+                refuse(found.error_code, None).map(|()| found.low_watermark)
+            };
+            let deleted = ask.await;
+            if deleted.as_ref().is_err_and(Error::is_stale_metadata) {
                 self.cluster.refresh(seen).await?;
             }
-            refuse(found.error_code, None).map(|()| found.low_watermark)
+            deleted
         })
         .await
     }

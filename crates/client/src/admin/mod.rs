@@ -8,6 +8,8 @@ mod configs;
 mod group_offsets;
 mod groups;
 mod many_groups;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -168,14 +170,16 @@ impl Admin {
         &self,
         mut attempt: impl FnMut() -> F,
     ) -> Result<T, Error> {
-        let mut retries = self.cluster.retries(self.deadline());
-        loop {
-            match attempt().await {
-                Err(error) if error.code() == Some(Code::UNKNOWN_TOPIC_OR_PARTITION) => return Err(error),
-                Err(error) if error.is_retriable() && retries.wait().await => {}
-                settled => return settled,
+        let settled = self.retrying(|| {
+            let made = attempt();
+            async move {
+                match made.await {
+                    Err(error) if error.code() == Some(Code::UNKNOWN_TOPIC_OR_PARTITION) => Ok(Err(error)),
+                    made => made.map(Ok),
+                }
             }
-        }
+        });
+        settled.await.flatten()
     }
 
     fn timeout_ms(&self) -> i32 {

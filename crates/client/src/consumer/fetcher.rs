@@ -371,7 +371,7 @@ fn read(answer: FetchResponse, ids: &BTreeMap<String, Uuid>) -> Answers {
 }
 
 /// Finds out where to read for all partitions that do not know; whether nothing is to be tried again.
-async fn locate(cluster: &Cluster, shared: &Shared, settings: &ConsumerSettings) -> bool {
+async fn locate(cluster: &Arc<Cluster>, shared: &Shared, settings: &ConsumerSettings) -> bool {
     let committed = locate_by_commit(cluster, shared, settings).await;
     let reset = locate_by_policy(cluster, shared, settings).await;
     committed && reset
@@ -419,7 +419,7 @@ fn start(partition: &TopicPartition, policy: AutoOffsetReset) -> Position {
     }
 }
 
-async fn locate_by_policy(cluster: &Cluster, shared: &Shared, settings: &ConsumerSettings) -> bool {
+async fn locate_by_policy(cluster: &Arc<Cluster>, shared: &Shared, settings: &ConsumerSettings) -> bool {
     // As it is now: sought to the policy, of this assignment. Another assignment counts its seeks anew.
     let asked: BTreeMap<TopicPartition, ((u64, u64), AutoOffsetReset)> = {
         let state = shared.lock();
