@@ -1,7 +1,8 @@
 //! The task that commits, in order: one request at a time, repeated until each partition has its outcome.
 //!
-//! A partition that has to wait for its outcome keeps no other waiting. Only offsets of partitions that are still assigned as they were leave this consumer, also on a repetition: what was lost
-//! meanwhile belongs to another. Deliberately not here: which offsets were processed.
+//! A partition that has to wait for its outcome keeps no other waiting. Only offsets of partitions that are still assigned as
+//! they were leave this consumer, also on a repetition: what was lost meanwhile belongs to another. What the application
+//! itself gave up, assigned by hand, is still committed. Deliberately not here: which offsets were processed.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -39,10 +40,10 @@ impl Future for CommitHandle {
     }
 }
 
-/// Puts a commit behind all others.
-pub(super) fn enqueue(shared: &Shared, offsets: Offsets<Commit>) -> CommitHandle {
+/// Puts a commit behind all others, to be given up at `deadline`.
+pub(super) fn enqueue(shared: &Shared, offsets: Offsets<Commit>, deadline: Instant) -> CommitHandle {
     let (ticket, outcome) = oneshot::channel();
-    shared.lock().queue.push(offsets, Some(ticket));
+    shared.lock().queue.push(offsets, Some(ticket), deadline);
     shared.commits.notify_one();
     CommitHandle { outcome }
 }
@@ -54,8 +55,12 @@ pub(super) struct Committing {
     pub(super) group: String,
 }
 
-/// When a commit that has no outcome yet is given up, by partition.
-type Deadlines = BTreeMap<TopicPartition, Instant>;
+/// A commit that comes to its end still waits so long for the answer to its last attempt: a coordinator may take
+/// `offsets.commit.timeout.ms`, 5 s, and to give it up sooner would take the connection from everybody on it.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a commit has no outcome that never left.
+const NOT_SENT: &str = "it waited behind other commits";
 
 /// What keeps a commit from its outcome.
 #[derive(Debug, Default)]
@@ -73,19 +78,26 @@ impl Committing {
         auto.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let client = self.cluster.settings();
         let mut backoff = Backoff::new(client.retry_backoff, client.retry_backoff_max);
-        let (mut deadlines, mut again_at) = (Deadlines::new(), None);
+        let (mut why, mut again_at) = (NOT_SENT.to_owned(), None);
         loop {
-            let next = self.shared.lock().queue.next().cloned();
-            if let Some(offsets) = next {
-                let obstacle = self.attempt(offsets, &mut deadlines).await;
-                if deadlines.is_empty() {
-                    backoff.reset();
-                    again_at = None;
-                } else if obstacle.is_general {
-                    tokio::time::sleep(backoff.next()).await;
-                    self.shared.lock().queue.retry();
-                } else if again_at.is_none() {
-                    again_at = Some(Instant::now() + backoff.next());
+            let late = self.shared.lock().queue.expire(Instant::now(), || CommitError::Unavailable(why.clone()));
+            self.tell(late);
+            let next = self.shared.lock().queue.next().map(|(offsets, deadline)| (offsets.clone(), deadline));
+            if let Some((offsets, deadline)) = next {
+                match self.attempt(offsets, deadline).await {
+                    None => {
+                        backoff.reset();
+                        (why, again_at) = (NOT_SENT.to_owned(), None);
+                    }
+                    Some(obstacle) => {
+                        why = obstacle.why;
+                        if obstacle.is_general {
+                            tokio::time::sleep(backoff.next()).await;
+                            self.shared.lock().queue.retry();
+                        } else if again_at.is_none() {
+                            again_at = Some(Instant::now() + backoff.next());
+                        }
+                    }
                 }
                 continue;
             }
@@ -112,25 +124,24 @@ impl Committing {
         if self.settings.auto_commit.is_none() {
             return;
         }
+        let deadline = self.cluster.deadline();
         let mut state = self.shared.lock();
         let offsets = state.uncommitted();
         if !offsets.is_empty() {
-            state.queue.push(offsets, None);
+            state.queue.push(offsets, None, deadline);
         }
     }
 
-    /// Commits once, and tells those whose partitions all have their outcome. The others keep their deadlines.
-    async fn attempt(&self, mut left: Offsets<Commit>, deadlines: &mut Deadlines) -> Obstacle {
+    /// Commits once, and tells those whose partitions all have their outcome. What keeps the others, if there are any.
+    async fn attempt(&self, mut left: Offsets<Commit>, deadline: Instant) -> Option<Obstacle> {
         let mut outcomes = Outcomes::new();
         let member = self.keep_owned(&mut left, &mut outcomes);
-        let (now, deadline) = (Instant::now(), self.cluster.deadline());
-        for partition in left.keys() {
-            deadlines.entry(partition.clone()).or_insert(deadline);
-        }
         let mut obstacle = Obstacle::default();
-        if let Some(latest) = left.keys().filter_map(|partition| deadlines.get(partition)).max() {
+        if !left.is_empty() {
             let plain = left.iter().map(|(partition, commit)| (partition.clone(), commit.offset.clone())).collect();
-            let timeout = self.cluster.settings().request_timeout.min(*latest - now);
+            let settings = self.cluster.settings();
+            let patience = (deadline - Instant::now()).max(LAST_PATIENCE.min(settings.api_timeout));
+            let timeout = settings.request_timeout.min(patience);
             match offsets::commit(&self.cluster, &self.group, &member, &plain, timeout).await {
                 Ok(codes) => {
                     obstacle = self.judge(&codes, &member, &left, &mut outcomes);
@@ -145,17 +156,21 @@ impl Committing {
                 }
             }
         }
-        let late = |partition: &&TopicPartition| deadlines.get(*partition).is_some_and(|at| *at <= Instant::now());
-        for partition in left.keys().filter(late) {
-            let given_up = || Err(CommitError::Unavailable(obstacle.why.clone()));
-            outcomes.entry(partition.clone()).or_insert_with(given_up);
-        }
-        deadlines.retain(|partition, _| !outcomes.contains_key(partition));
         let told = self.shared.lock().queue.settle(&outcomes);
-        for (ticket, outcome) in told {
-            ticket.map(|ticket| ticket.send(outcome).ok()); // who is gone does not want to know
+        self.tell(told);
+        let is_left = left.keys().any(|partition| !outcomes.contains_key(partition));
+        is_left.then_some(obstacle)
+    }
+
+    /// Tells who asked. What goes wrong with a commit that was nobody's wish in particular is told to the log.
+    fn tell(&self, outcomes: Vec<(Ticket, Result<(), CommitError>)>) {
+        for (ticket, outcome) in outcomes {
+            match (ticket, outcome) {
+                (Some(ticket), outcome) => drop(ticket.send(outcome)), // who is gone does not want to know
+                (None, Err(error)) => tracing::warn!(group = self.group, %error, "an automatic commit failed"),
+                (None, Ok(())) => {}
+            }
         }
-        obstacle
     }
 
     /// Drops what is not ours any more; who we are at this moment.
@@ -195,12 +210,15 @@ impl Committing {
                     }
                 }
                 Code::ILLEGAL_GENERATION | Code::UNKNOWN_MEMBER_ID | Code::FENCED_INSTANCE_ID if !is_past => {
-                    outcomes.insert(partition.clone(), Err(CommitError::Lost(partition.clone())));
-                    if member.generation >= 0 {
+                    let error = if member.generation >= 0 {
                         state.refuse(code);
                         self.shared.group.notify_one();
                         self.shared.app.notify_one();
-                    }
+                        CommitError::Lost(partition.clone())
+                    } else {
+                        CommitError::Refused(code) // assigned by hand, and the group has members of its own (E-11)
+                    };
+                    outcomes.insert(partition.clone(), Err(error));
                 }
                 Code::REBALANCE_IN_PROGRESS if !is_past && state.phase == Phase::Settled => {
                     state.rejoin = true;

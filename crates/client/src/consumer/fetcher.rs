@@ -117,7 +117,7 @@ impl Fetcher {
                 let Position::At(offset) = assigned.position else { continue };
                 let is_full = assigned.buffered_bytes >= self.settings.max_partition_fetch_bytes;
                 let is_resting = self.rests.is_resting(&Part::Partition(partition.clone()), now);
-                if assigned.is_paused || is_full || is_resting || !has_room {
+                if assigned.is_held() || is_full || is_resting || !has_room {
                     continue;
                 }
                 match metadata.leader(&partition.topic, partition.partition) {
@@ -232,7 +232,7 @@ impl Fetcher {
                         self.rests.failed(Part::Partition(partition), now);
                         continue;
                     }
-                    code => assigned.go_to(Position::Failed(ConsumerError::Fatal(Error::Refused {
+                    code => assigned.refuse(Position::Failed(ConsumerError::Fatal(Error::Refused {
                         code,
                         message: partition.to_string(),
                     }))),
@@ -255,7 +255,7 @@ fn current<'a>(state: &'a mut State, partition: &TopicPartition, wanted: &Wanted
 
 fn out_of_range(assigned: &mut Assigned, partition: &TopicPartition, offset: i64, settings: &ConsumerSettings) {
     tracing::warn!(%partition, offset, policy = ?settings.auto_offset_reset, "the offset is outside the log");
-    assigned.go_to(match settings.auto_offset_reset {
+    assigned.refuse(match settings.auto_offset_reset {
         AutoOffsetReset::None => Position::Failed(ConsumerError::OutOfRange { partition: partition.clone(), offset }),
         policy => Position::Reset(policy),
     });
@@ -267,8 +267,7 @@ fn take_records(assigned: &mut Assigned, wanted: &Wanted, answer: &PartitionData
     let mut next = wanted.offset;
     for batch in split_batches(&records) {
         let Ok((header, batch)) = batch else {
-            // Whoever reads it will find it damaged.
-            assigned.take_in(Fetched { batch: Bytes::from_static(b"not a batch"), is_hidden: false }, next);
+            assigned.take_in(Fetched::Damaged, next);
             return;
         };
         let is_hidden = aborted.hides(&header, &batch);
@@ -276,7 +275,7 @@ fn take_records(assigned: &mut Assigned, wanted: &Wanted, answer: &PartitionData
             continue; // already read (P-35), or nonsense
         }
         next = header.next_offset().0;
-        assigned.take_in(Fetched { batch, is_hidden }, next);
+        assigned.take_in(if is_hidden { Fetched::Hidden(batch) } else { Fetched::Batch(batch) }, next);
     }
 }
 

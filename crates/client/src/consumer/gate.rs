@@ -1,9 +1,10 @@
-//! The gate between a group and its application, and how long the group waits at it.
+//! The gate between a group and its application, and how long the group waits at it and for commits.
 //!
 //! Partitions move only while the application asks for records. Deliberately not here: moving them.
 
 use tokio::time::Instant;
 
+use super::listener::PartitionSet;
 use super::membership::Membership;
 use super::state::{Gate, Phase};
 
@@ -16,6 +17,19 @@ impl Membership {
 
     pub(super) fn is_stalled(&self) -> bool {
         self.stalls_at() <= Instant::now()
+    }
+
+    /// With auto-commit commits what was processed of these; waits for all commits, whoever asked for them.
+    pub(super) async fn commit(&self, partitions: &PartitionSet) {
+        if self.settings.auto_commit.is_some() {
+            let mut state = self.shared.lock();
+            let mut offsets = state.uncommitted();
+            offsets.retain(|partition, _| partitions.contains(partition));
+            if !offsets.is_empty() {
+                state.queue.push(offsets, None, self.cluster.deadline());
+            }
+        }
+        self.drain_commits().await;
     }
 
     /// Waits until nothing is to be committed any more; each commit has its own time limit.

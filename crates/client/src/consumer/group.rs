@@ -48,7 +48,7 @@ impl Group {
         let membership = Arc::new(membership);
         let shared = Arc::clone(&membership.shared);
         let heartbeats = tokio::spawn(heartbeat::run(Arc::clone(&membership))).abort_handle();
-        let rebalance = Rebalance { shared: Arc::clone(&shared) };
+        let rebalance = Rebalance { shared: Arc::clone(&shared), cluster: Arc::clone(&membership.cluster) };
         let (counts, look_again_at, joining) = (BTreeMap::new(), Instant::now(), JoinSet::new());
         Group { membership, shared, listener, rebalance, counts, look_again_at, joining, heartbeats }
     }
@@ -235,15 +235,7 @@ impl Group {
 
     /// Gives partitions up in good order. The gate has been passed.
     async fn revoke(&mut self, partitions: &PartitionSet) {
-        if self.membership.settings.auto_commit.is_some() {
-            let mut state = self.shared.lock();
-            let mut offsets = state.uncommitted();
-            offsets.retain(|partition, _| partitions.contains(partition));
-            if !offsets.is_empty() {
-                state.queue.push(offsets, None);
-            }
-        }
-        self.membership.drain_commits().await;
+        self.membership.commit(partitions).await;
         if let Some(listener) = &mut self.listener {
             listener.on_revoked(&self.rebalance, partitions).await;
         }
@@ -283,13 +275,15 @@ impl Group {
     }
 
     async fn close(&mut self) {
-        let (is_lost, owned) = {
+        let (is_lost, is_manual, owned) = {
             let state = self.shared.lock();
-            (state.is_lost, if state.is_manual { PartitionSet::new() } else { state.assignment() })
+            (state.is_lost, state.is_manual, state.assignment())
         };
         if is_lost {
             self.lose().await;
-        } else if !owned.is_empty() {
+        } else if is_manual || owned.is_empty() {
+            self.membership.commit(&owned).await; // what was assigned by hand is not the listener's
+        } else {
             self.revoke(&owned).await;
         }
         tokio::time::timeout(LEAVE_PATIENCE, self.membership.leavable()).await.ok(); // its session ends by itself

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use super::committer::enqueue;
 use super::error::{CommitError, NotAssigned};
+use super::record::Record;
 use super::state::{Position, Shared};
+use crate::cluster::Cluster;
+use crate::offsets::OffsetAndMetadata;
 use crate::partition::TopicPartition;
 
 /// Partitions, in order.
@@ -18,7 +21,8 @@ pub type PartitionSet = BTreeSet<TopicPartition>;
 ///
 /// The methods run on the consumer's own task. `on_assigned` and `on_revoked` run only while the application waits in
 /// [`poll`](super::Consumer::poll) or [`recv`](super::Consumer::recv), and no records are handed out until they are done; so
-/// what was handed out before is either processed or dropped by then. `on_lost` runs whenever it is found out: the
+/// what was handed out before is either processed or dropped by then. Only if the application drops the future of such a call
+/// while they run do they go on without it. `on_lost` runs whenever it is found out: the
 /// partitions may have another owner already, and nothing can be committed for them any more.
 pub trait RebalanceListener: Send + 'static {
     /// These were assigned, beside those that the consumer has already. A [`Rebalance::seek`] here decides where reading
@@ -49,6 +53,7 @@ impl RebalanceListener for () {}
 #[derive(Debug)]
 pub struct Rebalance {
     pub(super) shared: Arc<Shared>,
+    pub(super) cluster: Arc<Cluster>,
 }
 
 impl Rebalance {
@@ -66,7 +71,43 @@ impl Rebalance {
     /// As there.
     pub async fn commit_sync(&self) -> Result<(), CommitError> {
         let offsets = self.shared.lock().uncommitted();
-        enqueue(&self.shared, offsets).await
+        enqueue(&self.shared, offsets, self.cluster.deadline()).await
+    }
+
+    /// Commits these offsets, as [`Consumer::commit_sync_offsets`](super::Consumer::commit_sync_offsets).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn commit_sync_offsets(
+        &self,
+        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
+    ) -> Result<(), CommitError> {
+        let offsets = self.shared.lock().commits(offsets)?;
+        enqueue(&self.shared, offsets, self.cluster.deadline()).await
+    }
+
+    /// Says that a record is processed, as [`Consumer::store_offset`](super::Consumer::store_offset).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn store_offset(&self, record: &Record) -> Result<(), NotAssigned> {
+        self.shared.lock().store_offset(record)
+    }
+
+    /// The next offset that the application will get, as [`Consumer::position`](super::Consumer::position).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn position(&self, partition: &TopicPartition) -> Result<Option<i64>, NotAssigned> {
+        Ok(self.shared.lock().get(partition)?.next)
+    }
+
+    /// Hands out nothing of these partitions until they are resumed, as [`Consumer::pause`](super::Consumer::pause).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pause<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Result<(), NotAssigned> {
+        partitions.into_iter().try_for_each(|partition| self.shared.set_paused(partition, true))
     }
 }
 

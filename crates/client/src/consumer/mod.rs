@@ -33,6 +33,7 @@ use crate::offsets::{self, OffsetAndMetadata};
 use crate::partition::TopicPartition;
 
 pub use assignor::Assignor;
+use commit_queue::Offsets;
 pub use committer::CommitHandle;
 pub use error::{CommitError, ConsumerError, NotAssigned};
 pub use listener::{PartitionSet, Rebalance, RebalanceListener};
@@ -108,7 +109,7 @@ impl Consumer {
         }
         let mut state = self.shared.lock();
         if state.is_manual && !state.partitions.is_empty() {
-            return Err(Error::Invalid("partitions were assigned by hand".to_owned()));
+            return Err(Error::Invalid("partitions were assigned by hand; unsubscribe first".to_owned()));
         }
         state.is_manual = false;
         state.subscription = topics.into_iter().map(|topic| topic.as_ref().to_owned()).collect();
@@ -119,14 +120,21 @@ impl Consumer {
         Ok(())
     }
 
-    /// Gives up all partitions and leaves the group, at the next [`poll`](Consumer::poll).
+    /// Gives up all partitions and leaves the group, at the next [`poll`](Consumer::poll). Partitions that were assigned by
+    /// hand go at once; commits of theirs that were asked for are still made.
     pub fn unsubscribe(&mut self) {
-        self.shared.lock().subscription.clear();
+        let mut state = self.shared.lock();
+        state.subscription.clear();
+        if std::mem::take(&mut state.is_manual) {
+            state.partitions.clear();
+        }
+        drop(state);
         self.shared.group.notify_one();
     }
 
     /// Reads these partitions and no others, without being a member of a group. With a `group.id` it begins where that
-    /// group left off, and commits for it. What was stored of partitions that go, and not committed, is forgotten.
+    /// group left off, and commits for it. What was stored of partitions that go, and not committed, is forgotten; commits
+    /// that were asked for are made.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the consumer has subscribed.
@@ -151,7 +159,8 @@ impl Consumer {
         Ok(())
     }
 
-    /// The next records, up to `max.poll.records`; none if none come in time.
+    /// The next records, up to `max.poll.records`; none if none come in time. While partitions move it waits beyond its
+    /// time: until they are committed, and the listener is done.
     ///
     /// Safe to drop: records are handed out all at once, at the very end.
     ///
@@ -174,7 +183,7 @@ impl Consumer {
     }
 
     async fn next(&mut self, max: usize, deadline: Option<Instant>) -> Result<Vec<Record>, ConsumerError> {
-        let polling = Polling::begin(&self.shared);
+        let _polling = Polling::begin(&self.shared);
         let too_late = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -182,6 +191,7 @@ impl Consumer {
             }
         };
         tokio::pin!(too_late);
+        let mut is_late = false;
         loop {
             {
                 let mut state = self.shared.lock();
@@ -190,22 +200,20 @@ impl Consumer {
                     self.shared.group.notify_one();
                 }
                 if state.gate == Gate::Shut || state.fatal.is_some() {
-                    let records = state.take(max)?;
-                    if !records.is_empty() {
-                        drop(state);
-                        self.shared.fetcher.notify_one();
-                        return Ok(records);
+                    let taken = state.take(max);
+                    self.shared.fetcher.notify_one(); // there is room, also where nothing was for the application
+                    if is_late || !matches!(&taken, Ok(records) if records.is_empty()) {
+                        state.stop_polling(); // under the same lock, so that the gate is shut from here on
+                        return taken;
                     }
                 }
             }
             tokio::select! {
                 biased;
                 () = self.shared.app.notified() => {}
-                () = &mut too_late => break,
+                () = &mut too_late, if !is_late => is_late = true,
             }
         }
-        drop(polling);
-        Ok(Vec::new())
     }
 
     /// Says that a record, and every record of its partition before it, is processed. The next commit will say that reading
@@ -214,14 +222,7 @@ impl Consumer {
     /// # Errors
     /// [`NotAssigned`] if the partition was lost since: let go of the record, another consumer processes it again.
     pub fn store_offset(&self, record: &Record) -> Result<(), NotAssigned> {
-        let mut state = self.shared.lock();
-        let assigned = state.get(&record.partition)?;
-        if assigned.incarnation != record.incarnation {
-            return Err(NotAssigned(record.partition.clone()));
-        }
-        let (offset, leader_epoch) = (record.offset + 1, record.leader_epoch);
-        assigned.stored = Some(OffsetAndMetadata { offset, leader_epoch, metadata: String::new() });
-        Ok(())
+        self.shared.lock().store_offset(record)
     }
 
     /// Commits what was stored, behind all commits before, and waits for the outcome. Safe to drop: the commit is made all
@@ -233,8 +234,10 @@ impl Consumer {
         self.commit_async().await
     }
 
-    /// Commits what was stored, behind all commits before: of a partition, a later commit never overtakes. Await the handle to
-    /// know the outcome, or drop it.
+    /// Commits what was stored, behind all commits before. Await the handle to know the outcome, or drop it.
+    ///
+    /// Of a partition a later commit is sent only when the one before has its answer. One that got no answer in time may
+    /// still be on its way over a connection that was given up, and then reach the broker after a later one.
     pub fn commit_async(&self) -> CommitHandle {
         let offsets = self.shared.lock().uncommitted();
         self.enqueue(offsets)
@@ -259,21 +262,13 @@ impl Consumer {
         &self,
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
     ) -> Result<CommitHandle, CommitError> {
-        let mut commits = BTreeMap::new();
-        {
-            let mut state = self.shared.lock();
-            for (partition, offset) in offsets {
-                let assigned = state.get(&partition).map_err(|lost| CommitError::Lost(lost.0))?;
-                let incarnation = assigned.incarnation;
-                commits.insert(partition, Commit { offset, incarnation });
-            }
-        }
+        let commits = self.shared.lock().commits(offsets)?;
         Ok(self.enqueue(commits))
     }
 
-    fn enqueue(&self, offsets: BTreeMap<TopicPartition, Commit>) -> CommitHandle {
+    fn enqueue(&self, offsets: Offsets<Commit>) -> CommitHandle {
         if self.settings.group_id.is_some() {
-            return committer::enqueue(&self.shared, offsets);
+            return committer::enqueue(&self.shared, offsets, self.cluster.deadline());
         }
         let (ticket, outcome) = tokio::sync::oneshot::channel();
         ticket.send(Err(CommitError::NoGroup)).ok(); // the receiver is here
@@ -353,16 +348,11 @@ impl Consumer {
         partitions: impl IntoIterator<Item = &'a TopicPartition>,
         is_paused: bool,
     ) -> Result<(), NotAssigned> {
-        let mut state = self.shared.lock();
-        for partition in partitions {
-            state.get(partition)?.is_paused = is_paused;
-        }
-        drop(state);
-        self.shared.fetcher.notify_one();
-        Ok(())
+        partitions.into_iter().try_for_each(|partition| self.shared.set_paused(partition, is_paused))
     }
 
-    /// Ends in good order: commits what was stored if auto-commit is on, tells the listener, leaves the group. A static
+    /// Ends in good order: commits what was stored if auto-commit is on, waits for all commits before, tells the listener,
+    /// leaves the group. A static
     /// member does not leave: its partitions wait for it until its session ends. Dropped before it is done, it is as if the
     /// consumer was dropped.
     pub async fn close(mut self) {
@@ -370,14 +360,6 @@ impl Consumer {
         self.shared.group.notify_one();
         if let Some(group) = &mut self.group {
             group.await.ok(); // it ends by itself, or it has panicked and is gone
-        }
-        if self.settings.auto_commit.is_some() && self.settings.group_id.is_some() {
-            let offsets = self.shared.lock().uncommitted(); // of partitions assigned by hand
-            if !offsets.is_empty()
-                && let Err(error) = committer::enqueue(&self.shared, offsets).await
-            {
-                tracing::warn!(%error, "the last commit of a consumer failed");
-            }
         }
     }
 }
@@ -408,8 +390,6 @@ impl<'a> Polling<'a> {
 
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.is_polling = false;
-        state.last_poll = Instant::now();
+        self.shared.lock().stop_polling();
     }
 }

@@ -51,15 +51,21 @@ impl Record {
 
 /// A batch as it was fetched.
 #[derive(Debug, Clone)]
-pub(super) struct Fetched {
-    pub(super) batch: Bytes,
-    /// Its records do not count: control records, or of an aborted transaction.
-    pub(super) is_hidden: bool,
+pub(super) enum Fetched {
+    /// Records for the application.
+    Batch(Bytes),
+    /// Records that do not count: control records, or of an aborted transaction.
+    Hidden(Bytes),
+    /// Bytes that are no batch. Whoever comes to read it is told.
+    Damaged,
 }
 
 impl Fetched {
     pub(super) fn bytes(&self) -> usize {
-        self.batch.len()
+        match self {
+            Fetched::Batch(batch) | Fetched::Hidden(batch) => batch.len(),
+            Fetched::Damaged => 0,
+        }
     }
 
     /// Its records at or after `from`, and the offset behind the batch.
@@ -69,13 +75,18 @@ impl Fetched {
         from: i64,
         incarnation: u64,
     ) -> Result<(VecDeque<Record>, i64), String> {
-        if !is_intact(&self.batch) {
+        let (batch, is_hidden) = match self {
+            Fetched::Batch(batch) => (batch, false),
+            Fetched::Hidden(batch) => (batch, true),
+            Fetched::Damaged => return Err("what is there is not a batch".to_owned()),
+        };
+        if !is_intact(batch) {
             return Err("a checksum is wrong".to_owned());
         }
-        let opened = Records::open(&self.batch, DEFAULT_MAX_DECOMPRESSED_BYTES).map_err(|error| error.to_string())?;
+        let opened = Records::open(batch, DEFAULT_MAX_DECOMPRESSED_BYTES).map_err(|error| error.to_string())?;
         let header = opened.header();
         let mut records = VecDeque::new();
-        if !self.is_hidden {
+        if !is_hidden {
             for record in &opened {
                 let record = record.map_err(|error| error.to_string())?;
                 if record.offset.0 < from {

@@ -88,7 +88,9 @@ pub(super) enum Gate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Commit {
     pub(super) offset: OffsetAndMetadata,
-    pub(super) incarnation: u64,
+    incarnation: u64,
+    /// The partition was assigned by hand: nobody but the application takes it away.
+    is_manual: bool,
 }
 
 /// Where reading goes on.
@@ -119,7 +121,11 @@ pub(super) struct Assigned {
     pub(super) is_paused: bool,
     fetched: VecDeque<Fetched>,
     records: VecDeque<Record>,
+    /// The offset behind the batch that `records` are of; compaction may have left a hole before it.
+    records_end: i64,
     pub(super) buffered_bytes: usize,
+    /// What comes behind the buffer is damaged or refused: the application gets to that before anything more is fetched.
+    is_at_obstacle: bool,
     /// What the application has processed, as it is to be committed.
     pub(super) stored: Option<OffsetAndMetadata>,
     pub(super) committed: Option<i64>,
@@ -134,20 +140,42 @@ impl Assigned {
         self.fetched.clear();
         self.records.clear();
         self.buffered_bytes = 0;
+        self.is_at_obstacle = false;
     }
 
     /// Takes in what was fetched.
     pub(super) fn take_in(&mut self, fetched: Fetched, next: i64) {
+        self.is_at_obstacle = matches!(fetched, Fetched::Damaged);
         self.buffered_bytes += fetched.bytes();
         self.fetched.push_back(fetched);
         self.position = Position::At(next);
+    }
+
+    /// The broker refuses to go on from where the buffer ends. What is buffered was read in good order and is handed out
+    /// first; then the broker is asked again, and `position` counts if it says the same.
+    pub(super) fn refuse(&mut self, position: Position) {
+        if self.has_buffered() {
+            self.is_at_obstacle = true;
+        } else {
+            self.go_to(position);
+        }
+    }
+
+    /// Whether nothing is to be fetched: it is paused, or the application comes to an obstacle first.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_paused || (self.is_at_obstacle && self.has_buffered())
+    }
+
+    fn has_buffered(&self) -> bool {
+        !self.fetched.is_empty() || !self.records.is_empty()
     }
 
     /// The next record for the application.
     fn pop(&mut self, partition: &TopicPartition) -> Result<Option<Record>, ConsumerError> {
         loop {
             if let Some(record) = self.records.pop_front() {
-                self.next = Some(record.offset + 1);
+                let is_last = self.records.is_empty();
+                self.next = Some(if is_last { self.records_end.max(record.offset + 1) } else { record.offset + 1 });
                 return Ok(Some(record));
             }
             let Some(fetched) = self.fetched.pop_front() else { return Ok(None) };
@@ -155,7 +183,7 @@ impl Assigned {
             let from = self.next.unwrap_or(0);
             match fetched.records(partition, from, self.incarnation) {
                 Ok((records, next)) => {
-                    self.records = records;
+                    (self.records, self.records_end) = (records, next);
                     if self.records.is_empty() {
                         self.next = Some(next.max(from)); // markers, or holes of compaction (E-16, E-17)
                     }
@@ -210,6 +238,13 @@ impl Shared {
         Ok(())
     }
 
+    /// Hands out nothing of a partition any more, or again.
+    pub(super) fn set_paused(&self, partition: &TopicPartition, is_paused: bool) -> Result<(), NotAssigned> {
+        self.lock().get(partition)?.is_paused = is_paused;
+        self.fetcher.notify_one();
+        Ok(())
+    }
+
     /// The consumer cannot go on.
     pub(super) fn fail(&self, error: ConsumerError) {
         self.lock().fatal.get_or_insert(error);
@@ -231,7 +266,9 @@ impl State {
                 is_paused: false,
                 fetched: VecDeque::new(),
                 records: VecDeque::new(),
+                records_end: 0,
                 buffered_bytes: 0,
+                is_at_obstacle: false,
                 stored: None,
                 committed: None,
             });
@@ -246,6 +283,12 @@ impl State {
         self.partitions.get_mut(partition).ok_or_else(|| NotAssigned(partition.clone()))
     }
 
+    /// The application has what it asked for, or asks no more.
+    pub(super) fn stop_polling(&mut self) {
+        self.is_polling = false;
+        self.last_poll = Instant::now();
+    }
+
     /// Up to `max` records, from one partition after the other.
     pub(super) fn take(&mut self, max: usize) -> Result<Vec<Record>, ConsumerError> {
         if let Some(error) = &self.fatal {
@@ -255,40 +298,71 @@ impl State {
             return Ok(Vec::new()); // they may be another's
         }
         let mut taken = Vec::new();
-        let after = self.turn.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut order: Vec<_> = self.partitions.range((after, Bound::Unbounded)).map(|(p, _)| p.clone()).collect();
-        let before = self.partitions.keys().filter(|p| !order.contains(p)).cloned().collect::<Vec<_>>();
-        order.extend(before);
-        for partition in order {
-            let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| !assigned.is_paused) else {
-                continue;
-            };
-            if let (Position::Failed(error), true) = (&assigned.position, taken.is_empty()) {
-                return Err(error.clone());
-            }
-            while taken.len() < max {
-                match assigned.pop(&partition) {
-                    Ok(Some(record)) => taken.push(record),
-                    Ok(None) => break,
-                    Err(error) if taken.is_empty() => return Err(error),
-                    Err(_) => break, // it is told next time
+        let turn = self.turn.clone();
+        let (behind, up_to) = match &turn {
+            Some(turn) => (Bound::Excluded(turn), Bound::Included(turn)),
+            None => (Bound::Unbounded, Bound::Unbounded),
+        };
+        for range in [(behind, Bound::Unbounded), (Bound::Unbounded, up_to)] {
+            for (partition, assigned) in self.partitions.range_mut::<TopicPartition, _>(range) {
+                if taken.len() == max {
+                    return Ok(taken);
                 }
-                self.turn = Some(partition.clone());
-            }
-            if taken.len() == max {
-                break;
+                if assigned.is_paused {
+                    continue;
+                }
+                if let (Position::Failed(error), true) = (&assigned.position, taken.is_empty()) {
+                    return Err(error.clone());
+                }
+                let before = taken.len();
+                while taken.len() < max {
+                    match assigned.pop(partition) {
+                        Ok(Some(record)) => taken.push(record),
+                        Ok(None) => break,
+                        Err(error) if taken.is_empty() => return Err(error),
+                        Err(_) => break, // it is told next time
+                    }
+                }
+                if taken.len() > before && self.turn.as_ref() != Some(partition) {
+                    self.turn = Some(partition.clone());
+                }
             }
         }
         Ok(taken)
+    }
+
+    /// A record, and all of its partition before it, is processed.
+    pub(super) fn store_offset(&mut self, record: &Record) -> Result<(), NotAssigned> {
+        let assigned = self.get(&record.partition)?;
+        if assigned.incarnation != record.incarnation {
+            return Err(NotAssigned(record.partition.clone()));
+        }
+        let (offset, leader_epoch) = (record.offset + 1, record.leader_epoch);
+        assigned.stored = Some(OffsetAndMetadata { offset, leader_epoch, metadata: String::new() });
+        Ok(())
     }
 
     /// What was processed and is not committed yet.
     pub(super) fn uncommitted(&self) -> Offsets<Commit> {
         let dirty = self.partitions.iter().filter_map(|(partition, assigned)| {
             let offset = assigned.stored.clone().filter(|stored| assigned.committed != Some(stored.offset))?;
-            Some((partition.clone(), Commit { offset, incarnation: assigned.incarnation }))
+            let (incarnation, is_manual) = (assigned.incarnation, self.is_manual);
+            Some((partition.clone(), Commit { offset, incarnation, is_manual }))
         });
         dirty.collect()
+    }
+
+    /// These offsets as commits of partitions that this consumer has.
+    pub(super) fn commits(
+        &mut self,
+        offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
+    ) -> Result<Offsets<Commit>, CommitError> {
+        let is_manual = self.is_manual;
+        let one = |(partition, offset): (TopicPartition, OffsetAndMetadata)| {
+            let incarnation = self.get(&partition).map_err(|lost| CommitError::Lost(lost.0))?.incarnation;
+            Ok((partition, Commit { offset, incarnation, is_manual }))
+        };
+        offsets.into_iter().map(one).collect()
     }
 
     /// Whether this consumer is in its group, or on its way in or out.
@@ -316,10 +390,14 @@ impl State {
         self.lose();
     }
 
-    /// Whether a commit is still of the partition as it is assigned now. Whoever is out of its group has nothing to commit:
-    /// a commit without a generation would pass where the group has no members.
+    /// Whether a commit may be made: its partition is still assigned as it was, or was given up by the application itself.
+    /// Whoever is out of its group has nothing to commit: a commit without a generation would pass where the group has no
+    /// members.
     pub(super) fn owns(&self, partition: &TopicPartition, commit: &Commit) -> bool {
-        let is_entitled = self.is_manual || (self.member.generation >= 0 && !self.is_lost);
-        is_entitled && self.partitions.get(partition).is_some_and(|assigned| assigned.incarnation == commit.incarnation)
+        match self.partitions.get(partition) {
+            Some(assigned) if assigned.incarnation != commit.incarnation => false,
+            Some(_) => commit.is_manual || (self.member.generation >= 0 && !self.is_lost),
+            None => commit.is_manual,
+        }
     }
 }

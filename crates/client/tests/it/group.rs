@@ -3,11 +3,14 @@
 //! Each test is a bug that was there. Deliberately not here: what a real broker shows; that is in `main.rs`.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pagemark_client::*;
 use pagemark_wire::api::Api;
 use pagemark_wire::messages::{JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest, SyncGroupRequest};
+use tokio::sync::Notify;
 
 use super::Heard;
 use super::coordinator::{Asked, Coordinator, Held, TOPIC, partition};
@@ -419,5 +422,142 @@ fn a_static_leader_that_closes_between_join_and_sync_still_says_who_reads_what()
         metadata.usual();
         closing.await;
         assert_eq!((coordinator.count(Api::SyncGroup), coordinator.count(Api::LeaveGroup)), (2, 0));
+    });
+}
+
+/// What was asked for is made, whatever the application does next: here it closes, dropped the handle, and never stored.
+#[test]
+fn a_close_waits_for_commits_of_partitions_assigned_by_hand() {
+    run(async {
+        let coordinator = Coordinator::start(2).await;
+        let mut consumer = coordinator.consumer().build().expect("legal settings");
+        consumer.assign([partition(0), partition(1)]).expect("not subscribed");
+        let mut commits = coordinator.hold(Api::OffsetCommit);
+        drop(consumer.commit_async_offsets([(partition(0), 5.into())]).expect("assigned"));
+        let first = commits.next().await;
+        drop(consumer.commit_async_offsets([(partition(1), 6.into())]).expect("assigned"));
+        let closing = consumer.close();
+        tokio::pin!(closing);
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut closing).await.is_err());
+        first.usual();
+        let second =
+            tokio::select! { () = &mut closing => panic!("it was not committed"), second = commits.next() => second };
+        assert_eq!(offset_committed(&second), 6);
+        second.usual();
+        closing.await;
+    });
+}
+
+fn offset_committed(commit: &Asked) -> i64 {
+    commit.read::<OffsetCommitRequest>().topics[0].partitions[0].committed_offset
+}
+
+#[test]
+fn a_commit_that_was_asked_for_is_made_also_if_other_partitions_are_assigned_or_none() {
+    run(async {
+        let coordinator = Coordinator::start(2).await;
+        let mut consumer = coordinator.consumer().build().expect("legal settings");
+        consumer.assign([partition(0)]).expect("not subscribed");
+        let mut commits = coordinator.hold(Api::OffsetCommit);
+        let one = consumer.commit_async_offsets([(partition(0), 5.into())]).expect("assigned");
+        let first = commits.next().await;
+        let two = consumer.commit_async_offsets([(partition(0), 6.into())]).expect("assigned");
+        consumer.assign([partition(1)]).expect("not subscribed");
+        let three = consumer.commit_async_offsets([(partition(1), 7.into())]).expect("assigned");
+        consumer.unsubscribe();
+        assert_eq!(consumer.assignment(), PartitionSet::new());
+        first.usual();
+        let second = commits.next().await;
+        let sent: OffsetCommitRequest = second.read();
+        assert_eq!(sent.topics[0].partitions.iter().map(|p| p.committed_offset).collect::<Vec<_>>(), [6, 7]);
+        second.usual();
+        assert_eq!((one.await, two.await, three.await), (Ok(()), Ok(()), Ok(())));
+        drop(commits);
+        consumer.subscribe([TOPIC]).expect("nothing is assigned by hand any more");
+        assert_eq!(receive(&mut consumer, 2).await.len(), 2);
+        consumer.close().await;
+    });
+}
+
+/// E-11: it is not a member, so it has lost nothing; the group's members keep it out.
+#[test]
+fn a_commit_by_hand_under_a_group_that_lives_is_refused_and_not_lost() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let mut consumer = coordinator.consumer().build().expect("legal settings");
+        consumer.assign([partition(0)]).expect("not subscribed");
+        let mut commits = coordinator.hold(Api::OffsetCommit);
+        let commit = consumer.commit_async_offsets([(partition(0), 5.into())]).expect("assigned");
+        commits.next().await.refuse(UNKNOWN_MEMBER_ID);
+        assert_eq!(commit.await, Err(CommitError::Refused(Code::UNKNOWN_MEMBER_ID)));
+        consumer.close().await;
+    });
+}
+
+/// Takes its time over partitions that go, and processes a last record meanwhile.
+#[derive(Clone, Default)]
+struct Slow {
+    is_running: Arc<AtomicBool>,
+    go_on: Arc<Notify>,
+    last: Arc<Mutex<Option<Record>>>,
+}
+
+impl RebalanceListener for Slow {
+    async fn on_assigned(&mut self, rebalance: &Rebalance, partitions: &PartitionSet) {
+        rebalance.pause(partitions).expect("assigned");
+        assert_eq!(rebalance.position(&partition(0)), Ok(None), "nobody has looked yet");
+    }
+
+    async fn on_revoked(&mut self, rebalance: &Rebalance, _: &PartitionSet) {
+        self.is_running.store(true, Ordering::SeqCst);
+        self.go_on.notified().await;
+        let last = self.last.lock().expect("no panic").take().expect("a record");
+        assert_eq!(rebalance.position(&partition(0)), Ok(Some(1)));
+        rebalance.store_offset(&last).expect("still assigned");
+        rebalance.commit_sync().await.expect("committed");
+        rebalance.commit_sync_offsets([(partition(0), 7.into())]).await.expect("committed");
+        self.is_running.store(false, Ordering::SeqCst);
+    }
+}
+
+/// The application would work on what it kept, and say that it is done, and nobody would commit it.
+#[test]
+fn a_poll_does_not_return_while_a_listener_gives_partitions_up() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let slow = Slow::default();
+        let builder = coordinator.consumer().enable_auto_commit(false).rebalance_listener(slow.clone());
+        let mut consumer = builder.build().expect("legal settings");
+        consumer.subscribe([TOPIC]).expect("it has a group");
+        while consumer.assignment().is_empty() {
+            assert_eq!(consumer.poll(Duration::from_millis(5)).await, Ok(Vec::new()), "it is paused");
+        }
+        consumer.resume([&partition(0)]).expect("assigned");
+        *slow.last.lock().expect("no panic") = Some(consumer.recv().await.expect("a record"));
+        consumer.pause([&partition(0)]).expect("assigned");
+        let mut commits = coordinator.hold(Api::OffsetCommit);
+        consumer.unsubscribe();
+        let polling = async {
+            while !consumer.assignment().is_empty() {
+                consumer.poll(Duration::from_millis(1)).await.expect("no error");
+                assert!(!slow.is_running.load(Ordering::SeqCst), "it returned before its listener");
+            }
+        };
+        let committing = async {
+            while !slow.is_running.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await; // for a poll that does not wait
+            slow.go_on.notify_one();
+            let mut offsets = Vec::new();
+            while offsets.len() < 2 {
+                let commit = commits.next().await;
+                offsets.push(offset_committed(&commit));
+                commit.usual();
+            }
+            assert_eq!(offsets, [1, 7]);
+        };
+        tokio::join!(polling, committing);
+        consumer.close().await;
     });
 }

@@ -24,7 +24,7 @@ fn batch(id: i64, offset: i64, attributes: u8, kind: u8) -> Bytes {
     builder.push(Some(&[0, 0, 0, kind]), Some(b""));
     let mut bytes = builder.finish().to_vec();
     bytes[22] |= attributes;
-    bytes.into()
+    sealed(bytes)
 }
 
 fn hidden(aborted: &[(i64, i64)], isolation: IsolationLevel, batches: &[Bytes]) -> Vec<bool> {
@@ -56,6 +56,23 @@ fn read_committed_hides_markers_and_what_was_aborted_and_nothing_else_p_38() {
 
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// A batch of records from `first` to the one before `end`, and behind it a hole up to `next`.
+fn batch_of(first: i64, end: i64, next: i64) -> Bytes {
+    let mut builder = BatchBuilder::new(0).placed_at(Offset(first), LeaderEpoch(0));
+    (first..end).for_each(|_| builder.push(None, Some(b"v")));
+    let mut bytes = builder.finish().to_vec();
+    let last_offset_delta = (next - 1 - first) as i32;
+    bytes[23..27].copy_from_slice(&last_offset_delta.to_be_bytes());
+    sealed(bytes)
+}
+
+/// With the checksum that fits.
+fn sealed(mut bytes: Vec<u8>) -> Bytes {
+    let checksum = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&checksum.to_be_bytes());
+    bytes.into()
+}
+
 /// A consumer that rests for a day after a failure: whatever comes did not wait for a rest to end.
 fn builder(fake: &Fake) -> ConsumerBuilder {
     let mut builder = Consumer::builder(&fake.bootstrap());
@@ -84,6 +101,120 @@ fn fetched(asked: &Asked, code: impl Fn(i32) -> i16) -> Reply {
         FetchableTopicResponse::default().with_topic_id(topic.topic_id).with_partitions(partitions)
     });
     asked.answer(&FetchResponse::default().with_responses(topics.collect()))
+}
+
+/// Answers a Fetch of one partition with a code and these bytes.
+fn answered(asked: &Asked, code: i16, records: Bytes) -> Reply {
+    let request: FetchRequest = asked.read();
+    let data = PartitionData::default().with_error_code(code).with_records(Some(records));
+    let topic = FetchableTopicResponse::default().with_topic_id(request.topics[0].topic_id);
+    asked.answer(&FetchResponse::default().with_responses(vec![topic.with_partitions(vec![data])]))
+}
+
+/// The offset from which a Fetch of one partition wants to read.
+fn wanted(asked: &Asked) -> i64 {
+    asked.read::<FetchRequest>().topics[0].partitions[0].fetch_offset
+}
+
+/// Answers a ListOffsets of one partition.
+fn listed(asked: &Asked, offset: i64) -> Reply {
+    let found = ListOffsetsPartitionResponse::default().with_offset(offset);
+    let found = ListOffsetsTopicResponse::default().with_name(topic_name(TOPIC)).with_partitions(vec![found]);
+    asked.answer(&ListOffsetsResponse::default().with_topics(vec![found]))
+}
+
+/// A consumer that reads partition 0 from `offset` on.
+fn reading(builder: ConsumerBuilder, offset: i64) -> Consumer {
+    let mut consumer = builder.build().unwrap();
+    let partition = TopicPartition::new(TOPIC, 0);
+    consumer.assign([partition.clone()]).unwrap();
+    consumer.seek(&partition, offset).unwrap();
+    consumer
+}
+
+/// The log's start moves past the reader: what it has fetched already was there, and is the application's.
+#[tokio::test]
+async fn records_that_were_fetched_are_handed_out_before_the_place_behind_them_is_judged() {
+    let fake = Fake::start(1, |asked| match asked.api {
+        Api::Fetch => Some(match wanted(asked) {
+            0 => answered(asked, 0, batch_of(0, 10, 10)),
+            50 => answered(asked, 0, batch_of(50, 51, 51)),
+            10 => answered(asked, 1, Bytes::new()),
+            _ => Reply::Silence,
+        }),
+        Api::ListOffsets => Some(listed(asked, 50)),
+        _ => None,
+    });
+    let fake = fake.await;
+    let mut consumer = reading(builder(&fake).auto_offset_reset(AutoOffsetReset::Earliest), 0);
+    soon(fake.until_asked(Api::Fetch, 2)).await;
+    for offset in (0..10).chain([50]) {
+        assert_eq!(soon(consumer.recv()).await.unwrap().offset, offset);
+        soon(tokio::task::yield_now()).await;
+    }
+    let mut consumer = reading(builder(&fake), 0);
+    for offset in 0..10 {
+        assert_eq!(soon(consumer.recv()).await.unwrap().offset, offset);
+    }
+    let partition = TopicPartition::new(TOPIC, 0);
+    assert_eq!(soon(consumer.recv()).await, Err(ConsumerError::OutOfRange { partition, offset: 10 }));
+}
+
+#[tokio::test]
+async fn a_damaged_batch_is_fetched_once_and_told_when_the_application_comes_to_it() {
+    let fake = Fake::start(1, |asked| match asked.api {
+        Api::Fetch if wanted(asked) == 0 => {
+            let mut records = batch_of(0, 2, 2).to_vec();
+            records.extend([0; 100]);
+            Some(answered(asked, 0, records.into()))
+        }
+        Api::Fetch if wanted(asked) == 2 => Some(answered(asked, 0, vec![0; 100].into())),
+        Api::Fetch => Some(answered(asked, 0, batch_of(5, 6, 6))),
+        _ => None,
+    });
+    let fake = fake.await;
+    let mut consumer = reading(builder(&fake), 0);
+    soon(fake.until_asked(Api::Fetch, 1)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await; // whatever time it has, it does not ask again
+    assert_eq!(fake.asked(Api::Fetch).len(), 1);
+    assert_eq!(soon(consumer.poll(DAY)).await.unwrap().len(), 2);
+    let partition = TopicPartition::new(TOPIC, 0);
+    let told = soon(consumer.recv()).await;
+    assert!(matches!(&told, Err(ConsumerError::Damaged { offset: 2, .. })), "{told:?}");
+    consumer.seek(&partition, 5).unwrap();
+    assert_eq!(soon(consumer.recv()).await.unwrap().offset, 5);
+}
+
+/// Compaction has removed the last record of a batch. A reader that waits until its position is the log's end must
+/// get there.
+#[tokio::test]
+async fn the_position_passes_a_hole_at_the_end_of_a_batch() {
+    let fake = Fake::start(1, |asked| match asked.api {
+        Api::Fetch if wanted(asked) == 0 => Some(answered(asked, 0, batch_of(0, 2, 4))),
+        Api::Fetch => Some(Reply::Silence),
+        _ => None,
+    });
+    let fake = fake.await;
+    let mut consumer = reading(builder(&fake), 0);
+    let partition = TopicPartition::new(TOPIC, 0);
+    for position in [1, 4] {
+        soon(consumer.recv()).await.unwrap();
+        assert_eq!(consumer.position(&partition), Ok(Some(position)));
+    }
+}
+
+/// All of it was aborted, and it fills the buffer: there is room again although the application has got nothing.
+#[tokio::test]
+async fn records_that_nobody_sees_do_not_keep_the_next_from_coming() {
+    let fake = Fake::start(1, |asked| match asked.api {
+        Api::Fetch if wanted(asked) == 0 => Some(answered(asked, 0, batch(1, 0, CONTROL, 0))),
+        Api::Fetch => Some(answered(asked, 0, batch_of(1, 2, 2))),
+        _ => None,
+    });
+    let fake = fake.await;
+    let mut consumer = reading(builder(&fake).max_partition_fetch_bytes(1), 0);
+    soon(fake.until_asked(Api::Fetch, 1)).await;
+    assert_eq!(soon(consumer.recv()).await.unwrap().offset, 1);
 }
 
 /// Assigns two partitions from offset 0 on and receives records, all of partition 0.
