@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rustix::process::{Resource, getrlimit};
+
+use crate::read_buffers::ReadBuffers;
 
 /// An open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -162,6 +164,7 @@ pub struct RealDisk {
     clock: AtomicU64,
     opened: AtomicU64,
     lent_handles: usize,
+    read_buffers: Arc<ReadBuffers>,
 }
 
 /// What an id means.
@@ -220,6 +223,7 @@ impl RealDisk {
             clock: AtomicU64::new(0),
             opened: AtomicU64::new(0),
             lent_handles: lent_handles(getrlimit(Resource::Nofile).current),
+            read_buffers: Arc::default(),
         })
     }
 
@@ -378,9 +382,7 @@ impl Disk for RealDisk {
     }
 
     fn read_at(&self, file: FileId, offset: u64, length: usize) -> io::Result<Bytes> {
-        let mut bytes = BytesMut::zeroed(length);
-        self.file(file, false)?.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes.freeze())
+        self.read_buffers.read(&*self.file(file, false)?, offset, length)
     }
 
     fn write_at(&self, file: FileId, offset: u64, bytes: &[u8]) -> io::Result<()> {

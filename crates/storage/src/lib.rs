@@ -9,3 +9,4 @@ pub mod engine;
 pub mod local;
 pub mod memory;
 pub mod planted;
+mod read_buffers;
