@@ -14,10 +14,10 @@ use bytes::{Bytes, BytesMut};
 
 /// Smaller reads are not worth keeping anything for: the allocator has such pieces at hand.
 const SMALLEST_BYTES: usize = 64 << 10;
-/// Sizes are multiples of this, so that reads of nearly one length share.
+/// Sizes are multiples of this.
 const STEP_BYTES: usize = 128 << 10;
 /// What waits has at most so many bytes together.
-const KEPT_BYTES: usize = 16 << 20;
+const KEPT_BYTES: usize = 24 << 20;
 
 /// The buffers that wait.
 #[derive(Debug, Default)]
@@ -59,13 +59,14 @@ impl ReadBuffers {
 }
 
 impl Waiting {
-    /// A buffer for so many bytes: the one that came back last, for it may still be in the processor's cache.
+    /// A buffer for so many bytes: the smallest that is no more than twice as large, so that what a slice holds stays bounded.
     fn take(&mut self, length: usize) -> Box<[u8]> {
         let size = length.next_multiple_of(STEP_BYTES);
-        let last = self.buffers.iter().rposition(|buffer| buffer.len() == size);
-        match last.and_then(|at| self.buffers.remove(at)) {
+        let fits = |(_, buffer): &(usize, &Box<[u8]>)| (length..=2 * size).contains(&buffer.len());
+        let best = self.buffers.iter().enumerate().filter(fits).min_by_key(|(_, buffer)| buffer.len());
+        match best.map(|(at, _)| at).and_then(|at| self.buffers.remove(at)) {
             Some(buffer) => {
-                self.bytes -= size;
+                self.bytes -= buffer.len();
                 buffer
             }
             None => vec![0; size].into(),
@@ -135,11 +136,23 @@ mod tests {
     }
 
     #[test]
+    fn a_read_gets_the_smallest_buffer_that_fits_and_none_that_is_much_too_large() {
+        let mut waiting = Waiting::default();
+        [8, 3, 4, 1].into_iter().for_each(|steps| waiting.put(vec![0; steps * STEP_BYTES].into()));
+        let mut take = |bytes| waiting.take(bytes).len() / STEP_BYTES;
+        assert_eq!(take(2 * STEP_BYTES), 3);
+        assert_eq!(take(2 * STEP_BYTES - 1), 4);
+        assert_eq!(take(2 * STEP_BYTES), 2, "a new one, for there are only larger ones than twice that and smaller ones");
+        assert_eq!((waiting.bytes / STEP_BYTES, waiting.buffers.len()), (9, 2));
+    }
+
+    #[test]
     fn what_waits_is_bounded_and_the_oldest_goes() {
         let mut waiting = Waiting::default();
+        assert_eq!(KEPT_BYTES / STEP_BYTES, 192);
         (1..=200).for_each(|n| waiting.put(vec![n as u8; STEP_BYTES].into()));
         assert_eq!((waiting.bytes, waiting.buffers.len()), (KEPT_BYTES, KEPT_BYTES / STEP_BYTES));
-        assert_eq!((waiting.take(STEP_BYTES)[0], waiting.buffers[0][0]), (200, 73));
+        assert_eq!(waiting.buffers[0][0], 9);
         waiting.put(vec![0; 2 * KEPT_BYTES].into());
         assert_eq!((waiting.bytes, waiting.buffers.len()), (0, 0), "one that is larger than all may be is not kept");
     }
