@@ -2,7 +2,8 @@
 //!
 //! Deliberately not here: its log end and its producers, which only its owner knows (`executor`), and its bytes (the engine).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use pagemark_storage::engine::{EpochStart, Extent, OpenedPartition, ShardId};
@@ -10,9 +11,18 @@ use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey};
 use tokio::sync::Notify;
 
 /// One fetch that waits for data in any of its partitions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FetchWaiter {
+    /// No other has this one; those that came first have the lower ones and are woken first.
+    number: u64,
     notify: Notify,
+}
+
+impl Default for FetchWaiter {
+    fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        FetchWaiter { number: NEXT.fetch_add(1, Ordering::Relaxed), notify: Notify::new() }
+    }
 }
 
 impl FetchWaiter {
@@ -34,7 +44,7 @@ pub struct Partition {
     opened: OnceLock<Vec<EpochStart>>,
     quarantined: OnceLock<Arc<str>>,
     deleted: AtomicBool,
-    waiters: Mutex<Vec<Arc<FetchWaiter>>>,
+    waiters: Mutex<BTreeMap<u64, Arc<FetchWaiter>>>,
 }
 
 impl Partition {
@@ -112,12 +122,15 @@ impl Partition {
 
     /// From now on `waiter` is told of every move, until [`Partition::forget`].
     pub fn enlist(&self, waiter: &Arc<FetchWaiter>) {
-        self.waiters.lock().expect("nothing panics while holding the waiters").push(Arc::clone(waiter));
+        self.waiters
+            .lock()
+            .expect("nothing panics while holding the waiters")
+            .insert(waiter.number, Arc::clone(waiter));
     }
 
     /// Ends [`Partition::enlist`].
     pub fn forget(&self, waiter: &Arc<FetchWaiter>) {
-        self.waiters.lock().expect("nothing panics while holding the waiters").retain(|w| !Arc::ptr_eq(w, waiter));
+        self.waiters.lock().expect("nothing panics while holding the waiters").remove(&waiter.number);
     }
 
     /// Number of fetches that wait here at the moment.
@@ -128,7 +141,7 @@ impl Partition {
 
     /// Tells the waiting fetches that more may be readable.
     pub fn wake(&self) {
-        for waiter in self.waiters.lock().expect("nothing panics while holding the waiters").iter() {
+        for waiter in self.waiters.lock().expect("nothing panics while holding the waiters").values() {
             waiter.notify.notify_one();
         }
     }

@@ -274,10 +274,11 @@ pub fn reads_at_least_one_batch_and_respects_bound(fresh: Fresh<'_>) {
 /// The first batch that reaches a time, and the first with the greatest timestamp.
 pub fn locates_by_time_and_by_greatest_timestamp(fresh: Fresh<'_>) {
     let engine = opened(fresh, 1);
-    let locate = |what, bound| {
-        let found = engine.locate(partition(1, 0), what, bound).expect("readable");
+    let locate_within = |what, within| {
+        let found = engine.locate(partition(1, 0), what, within).expect("readable");
         found.map(|b| bases(&[b])[0])
     };
+    let locate = |what, bound| locate_within(what, Offset(0)..bound);
     assert_eq!(locate(Locate::MaxTimestamp, NO_BOUND), None, "an empty log has none");
     for (base, max_timestamp_ms) in [(0, 100), (1, 300), (2, 200), (3, 300)] {
         append(&*engine, TestBatch { max_timestamp_ms, ..TestBatch::at(base) });
@@ -288,6 +289,10 @@ pub fn locates_by_time_and_by_greatest_timestamp(fresh: Fresh<'_>) {
     assert_eq!(locate(Locate::MaxTimestamp, NO_BOUND), Some(1));
     assert_eq!(locate(Locate::MaxTimestamp, Offset(1)), Some(0));
     assert_eq!(locate(Locate::Time(101), Offset(1)), None);
+    assert_eq!(locate_within(Locate::MaxTimestamp, Offset(2)..NO_BOUND), Some(3));
+    assert_eq!(locate_within(Locate::MaxTimestamp, Offset(2)..Offset(3)), Some(2));
+    assert_eq!(locate_within(Locate::Time(0), Offset(2)..NO_BOUND), Some(2));
+    assert_eq!(locate_within(Locate::Time(0), Offset(4)..NO_BOUND), None);
 }
 
 /// Creating again changes nothing that is there, and may add partitions.
@@ -409,7 +414,7 @@ pub fn finds_what_a_trim_leaves(fresh: Fresh<'_>) {
 pub fn locates_what_is_left_after_a_trim(fresh: Fresh<'_>) {
     let engine = opened(fresh, 1);
     let locate = |what| {
-        let found = engine.locate(partition(1, 0), what, NO_BOUND).expect("readable");
+        let found = engine.locate(partition(1, 0), what, Offset(0)..NO_BOUND).expect("readable");
         found.map(|batch| bases(&[batch])[0])
     };
     for (base, max_timestamp_ms) in [(0, 900), (1, 300), (2, 500), (3, 400)] {

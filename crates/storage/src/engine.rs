@@ -5,6 +5,7 @@
 //! passes. Kafka's meaning stays above: topics' names, groups, what a batch may contain.
 //! Deliberately not here: how long data is kept, replacing ranges, owner snapshots; their verbs come with the code that needs them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -310,11 +311,17 @@ pub trait LogStore: Send + Sync {
         bound: Offset,
     ) -> Result<Option<ReadSlice>, EngineError>;
 
-    /// The durable batch below `bound` that holds what is looked for; the caller finds the record within it.
+    /// The durable batch that holds what is looked for, of those that reach `within.start` and lie below `within.end`; the caller
+    /// finds the record within it.
     ///
     /// # Errors
     /// As [`LogStore::read`].
-    fn locate(&self, partition: PartitionKey, what: Locate, bound: Offset) -> Result<Option<Bytes>, EngineError>;
+    fn locate(
+        &self,
+        partition: PartitionKey,
+        what: Locate,
+        within: Range<Offset>,
+    ) -> Result<Option<Bytes>, EngineError>;
 
     /// Where the partition stands.
     ///

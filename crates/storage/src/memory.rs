@@ -4,6 +4,7 @@
 //! list of batches. Deliberately not here: anything that outlives the process.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -220,10 +221,10 @@ impl LogStore for MemoryEngine {
         self.read(key, from, max_bytes, bound).map(Some)
     }
 
-    fn locate(&self, key: PartitionKey, what: Locate, bound: Offset) -> Result<Option<Bytes>, EngineError> {
+    fn locate(&self, key: PartitionKey, what: Locate, within: Range<Offset>) -> Result<Option<Bytes>, EngineError> {
         let state = self.state();
         let index = &state.readable(key)?.index;
-        Ok(index.locate(what, bound, state.durable).map(|entry| state.bytes_of(key, entry)))
+        Ok(index.locate(what, within, state.durable).map(|entry| state.bytes_of(key, entry)))
     }
 
     fn extent(&self, key: PartitionKey) -> Result<Extent, EngineError> {

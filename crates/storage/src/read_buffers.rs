@@ -62,9 +62,9 @@ impl Waiting {
     /// A buffer for so many bytes: the smallest that is no more than twice as large, so that what a slice holds stays bounded.
     fn take(&mut self, length: usize) -> Box<[u8]> {
         let size = length.next_multiple_of(STEP_BYTES);
-        let fits = |(_, buffer): &(usize, &Box<[u8]>)| (length..=2 * size).contains(&buffer.len());
-        let best = self.buffers.iter().enumerate().filter(fits).min_by_key(|(_, buffer)| buffer.len());
-        match best.map(|(at, _)| at).and_then(|at| self.buffers.remove(at)) {
+        let sizes = self.buffers.iter().map(|buffer| buffer.len()).enumerate();
+        let best = sizes.filter(|(_, of)| (length..=2 * size).contains(of)).min_by_key(|(_, of)| *of);
+        match best.and_then(|(at, _)| self.buffers.remove(at)) {
             Some(buffer) => {
                 self.bytes -= buffer.len();
                 buffer
@@ -142,7 +142,11 @@ mod tests {
         let mut take = |bytes| waiting.take(bytes).len() / STEP_BYTES;
         assert_eq!(take(2 * STEP_BYTES), 3);
         assert_eq!(take(2 * STEP_BYTES - 1), 4);
-        assert_eq!(take(2 * STEP_BYTES), 2, "a new one, for there are only larger ones than twice that and smaller ones");
+        assert_eq!(
+            take(2 * STEP_BYTES),
+            2,
+            "a new one, for there are only larger ones than twice that and smaller ones"
+        );
         assert_eq!((waiting.bytes / STEP_BYTES, waiting.buffers.len()), (9, 2));
     }
 

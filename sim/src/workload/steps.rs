@@ -286,11 +286,11 @@ impl Workload {
         Ok(header.next_offset())
     }
 
-    /// Looks for a time, and compares with a walk over everything durable.
+    /// Looks for a time from some batch on, and compares with a walk over everything durable.
     fn locate_somewhere(&mut self) -> Done {
         let Some(key) = self.clients.any_partition(&mut self.rng) else { return Ok(()) };
         let extent = self.rig.engine.extent(key).map_err(|e| self.wrong(format!("extent of {key}: {e}")))?;
-        let headers: Vec<BatchHeader> = self
+        let mut headers: Vec<BatchHeader> = self
             .by_base
             .range((key, Offset(0))..(key, extent.durable_end))
             .filter_map(|((_, base), unit)| match &self.oracle.units()[*unit].change {
@@ -301,6 +301,9 @@ impl Workload {
                 _ => None,
             })
             .collect();
+        let skipped = if self.rng.chance(1, 3) { self.rng.below(headers.len() as u64 + 1) as usize } else { 0 };
+        let from = skipped.checked_sub(1).map_or(Offset(0), |last| headers[last].next_offset());
+        headers.drain(..skipped);
         let newest = headers.iter().map(|header| header.max_timestamp_ms).max();
         let what = match self.rng.below(3) {
             0 => Locate::MaxTimestamp,
@@ -308,7 +311,7 @@ impl Workload {
         };
         let target = if let Locate::Time(time_ms) = what { Some(time_ms) } else { newest };
         let expected = target.and_then(|t| headers.iter().find(|header| header.max_timestamp_ms >= t));
-        let found = match self.rig.engine.locate(key, what, extent.durable_end) {
+        let found = match self.rig.engine.locate(key, what, from..extent.durable_end) {
             Ok(found) => found,
             Err(EngineError::Io(_)) if self.rig.disk.counts().faults > 0 => return Ok(()),
             Err(error) if self.is_excused(&error) => return Ok(()),

@@ -9,14 +9,13 @@ use pagemark_wire::messages::delete_groups_response::DeletableGroupResult;
 use pagemark_wire::messages::{DeleteGroupsRequest, DeleteGroupsResponse, GroupId};
 
 use super::gather::Gather;
-use super::{Call, send_to_shard};
+use super::{Call, each_once, send_to_shard};
 use crate::executor::{GroupWork, Outgoing};
 
 /// Asks the shard of each group; one named twice is answered once, as Kafka does.
 pub fn handle(call: Call, out: &mut Outgoing, request: DeleteGroupsRequest) {
     let Call { broker, reply, .. } = call;
-    let mut seen = std::collections::HashSet::new();
-    let groups: Vec<GroupId> = request.groups_names.into_iter().filter(|group| seen.insert(group.clone())).collect();
+    let groups = each_once(request.groups_names, GroupId::clone);
     let asked = groups.clone();
     let places = Gather::places(groups.len(), move |parts: Vec<Option<ErrorCode>>| {
         let result = |(part, group_id): (Option<ErrorCode>, GroupId)| {

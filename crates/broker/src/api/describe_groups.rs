@@ -9,14 +9,19 @@ use pagemark_wire::messages::describe_groups_response::{DescribedGroup, Describe
 use pagemark_wire::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
 
 use super::gather::Gather;
-use super::{Call, send_to_shard, text};
+use super::{Call, TurnEnd, each_once, send_to_shard, text};
 use crate::executor::{GroupWork, Outgoing};
 
-/// Asks the shard of each group.
-pub fn handle(call: Call, out: &mut Outgoing, request: DescribeGroupsRequest) {
+/// Asks the shard of each group. Members bring their subscriptions and assignments along, so the answer may be large.
+pub fn handle(call: Call, _out: &mut Outgoing, request: DescribeGroupsRequest) {
+    call.ask_aside(move |call, out, end| ask(call, out, end, each_once(request.groups, GroupId::clone)));
+}
+
+fn ask(call: Call, out: &mut Outgoing, end: TurnEnd, groups: Vec<GroupId>) {
     let Call { broker, version, reply, .. } = call;
-    let asked = request.groups.clone();
+    let asked = groups.clone();
     let places = Gather::places(asked.len(), move |parts: Vec<Option<DescribeAnswer>>| {
+        let _end = end;
         let lost = |id: &GroupId| {
             DescribeAnswer::error(ErrorCode::CoordinatorNotAvailable, id.to_string(), GroupState::Unknown)
         };
@@ -24,7 +29,7 @@ pub fn handle(call: Call, out: &mut Outgoing, request: DescribeGroupsRequest) {
         let groups = groups.map(|group| respond(version, group)).collect();
         reply.send(&DescribeGroupsResponse::default().with_groups(groups));
     });
-    for (group, place) in request.groups.into_iter().zip(places) {
+    for (group, place) in groups.into_iter().zip(places) {
         let shard = broker.group_shard(&group);
         let request = Request::Describe(DescribeRequest { group_id: group.to_string() });
         let answer = Box::new(move |answer: Answer| {

@@ -5,6 +5,7 @@
 //! Deliberately not here: tiered storage; -4 is the log start, -5 and -6 are nothing.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -121,13 +122,12 @@ fn filled(
 fn look_up(broker: &Broker, version: i16, partition: &Partition, timestamp: i64) -> Result<Position, ErrorCode> {
     let extent = broker.engine.extent(partition.key).map_err(|e| storage_error(&e))?;
     let special = |offset| Position { offset, timestamp_ms: -1, epoch: partition.leader_epoch() };
+    let earliest = || Position { epoch: epoch_at(partition, extent.log_start), ..special(extent.log_start) };
     match timestamp {
         LATEST => Ok(special(extent.durable_end)),
-        EARLIEST => Ok(Position { epoch: epoch_at(partition, extent.log_start), ..special(extent.log_start) }),
+        EARLIEST => Ok(earliest()),
+        EARLIEST_LOCAL if version >= 8 => Ok(earliest()),
         MAX_TIMESTAMP if version >= 7 => find(broker, partition, &extent, Locate::MaxTimestamp),
-        EARLIEST_LOCAL if version >= 8 => {
-            Ok(Position { epoch: epoch_at(partition, extent.log_start), ..special(extent.log_start) })
-        }
         LATEST_TIERED if version >= 9 => Ok(NOTHING),
         EARLIEST_PENDING_UPLOAD if version >= 11 => Ok(NOTHING),
         ..0 => Err(ErrorCode::UnsupportedVersion),
@@ -145,58 +145,31 @@ fn epoch_at(partition: &Partition, offset: Offset) -> LeaderEpoch {
 /// Looks for a record by its timestamp, among those that may be read: in a batch that may have to come from the disk and to be
 /// decompressed.
 fn find(broker: &Broker, partition: &Partition, extent: &Extent, what: Locate) -> Result<Position, ErrorCode> {
-    aside::in_place(|| find_here(broker, partition, extent, what))
-}
-
-fn find_here(broker: &Broker, partition: &Partition, extent: &Extent, what: Locate) -> Result<Position, ErrorCode> {
-    let located = broker.engine.locate(partition.key, what, extent.durable_end).map_err(|e| storage_error(&e))?;
-    let Some(batch) = located else { return Ok(NOTHING) };
-    let first = find_in(partition, &batch, extent.log_start, what)?;
-    let header = BatchHeader::parse(&batch).map_err(|_| ErrorCode::KafkaStorageError)?;
-    if header.base_offset >= extent.log_start {
+    let Some((header, first)) = find_from(broker, partition, extent.log_start..extent.durable_end, what)? else {
+        return Ok(NOTHING);
+    };
+    // Where the log begins within this batch, it was found perhaps for the sake of what is gone.
+    if header.base_offset >= extent.log_start || (matches!(what, Locate::Time(_)) && first.is_some()) {
         return Ok(first.unwrap_or(NOTHING));
     }
-    // The log begins within this batch, which was found perhaps for the sake of what is gone.
-    match (what, first) {
-        (Locate::Time(_), Some(found)) => Ok(found),
-        (_, first) => {
-            let behind = find_behind(broker, partition, header.next_offset(), extent.durable_end, what)?;
-            let later = behind.filter(|found| first.as_ref().is_none_or(|f| found.timestamp_ms > f.timestamp_ms));
-            Ok(later.or(first).unwrap_or(NOTHING))
-        }
-    }
+    let behind = find_from(broker, partition, header.next_offset()..extent.durable_end, what)?;
+    let behind = behind.and_then(|(_, found)| found);
+    let later = behind.filter(|found| first.as_ref().is_none_or(|f| found.timestamp_ms > f.timestamp_ms));
+    Ok(later.or(first).unwrap_or(NOTHING))
 }
 
-/// Looks through the batches from an offset on, one after the other.
-fn find_behind(
+/// The batch that holds what is looked for, and the record in it, if that lies within these offsets.
+fn find_from(
     broker: &Broker,
     partition: &Partition,
-    from: Offset,
-    end: Offset,
+    within: Range<Offset>,
     what: Locate,
-) -> Result<Option<Position>, ErrorCode> {
-    const SLICE_BYTES: usize = 1 << 20;
-    let (mut next, mut greatest): (Offset, Option<(i64, Bytes)>) = (from, None);
-    while next < end {
-        let slice = broker.engine.read(partition.key, next, SLICE_BYTES, end).map_err(|e| storage_error(&e))?;
-        for batch in &slice.batches {
-            let header = BatchHeader::parse(batch).map_err(|_| ErrorCode::KafkaStorageError)?;
-            next = header.next_offset();
-            match what {
-                Locate::Time(target_ms) if header.max_timestamp_ms >= target_ms => {
-                    return find_in(partition, batch, from, what);
-                }
-                Locate::MaxTimestamp if greatest.as_ref().is_none_or(|(ms, _)| header.max_timestamp_ms > *ms) => {
-                    greatest = Some((header.max_timestamp_ms, batch.clone()));
-                }
-                Locate::Time(_) | Locate::MaxTimestamp => {}
-            }
-        }
-        if slice.batches.is_empty() {
-            break;
-        }
-    }
-    greatest.map_or(Ok(None), |(_, batch)| find_in(partition, &batch, from, what))
+) -> Result<Option<(BatchHeader, Option<Position>)>, ErrorCode> {
+    let from = within.start;
+    let located = broker.engine.locate(partition.key, what, within).map_err(|e| storage_error(&e))?;
+    let Some(batch) = located else { return Ok(None) };
+    let header = BatchHeader::parse(&batch).map_err(|_| ErrorCode::KafkaStorageError)?;
+    Ok(Some((header, find_in(partition, &batch, from, what)?)))
 }
 
 /// The record of a batch that is looked for, if it lies at or behind `from`.

@@ -16,7 +16,7 @@ use pagemark_wire::messages::metadata_response::{
 use pagemark_wire::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
 use pagemark_wire::types::TopicId;
 
-use super::{Call, text};
+use super::{Call, each_once, text};
 use crate::broker::Broker;
 use crate::executor::Outgoing;
 use crate::metadata::admin::NewTopic;
@@ -26,15 +26,16 @@ use crate::metadata::registry::Topic;
 /// Most topics, and most partitions of theirs, that one request brings into being. Whoever asked for more is told to ask again.
 const MOST_NEW_TOPICS: usize = 1_000;
 const MOST_NEW_PARTITIONS: usize = 10_000;
+/// So many partitions are described at once; for more, no other request is kept waiting.
+const FEW_PARTITIONS: usize = 1_000;
 
 /// Answers from the published view; topics that are to be created are waited for in a task of their own.
 pub fn handle(call: Call, _out: &mut Outgoing, request: MetadataRequest) {
-    let all = request.topics.is_none() || (call.version == 0 && request.topics.as_ref().is_some_and(Vec::is_empty));
-    if all {
-        let topics = call.broker.registry.view().iter().map(|t| describe(&call.broker, t)).collect();
-        return respond(call, topics);
-    }
-    let asked = request.topics.unwrap_or_default();
+    let Some(asked) = request.topics.filter(|topics| call.version > 0 || !topics.is_empty()) else {
+        let count = call.broker.registry.view().iter().map(|topic| topic.partitions.len()).sum();
+        return answer(call, count, |broker| broker.registry.view().iter().map(|t| describe(broker, t)).collect());
+    };
+    let asked = each_once(asked, |topic| (topic.name.clone(), topic.topic_id)); // as Kafka does
     // Before version 4 a request cannot say no to creation.
     let may_create = call.version < 4 || request.allow_auto_topic_creation;
     let missing = if may_create && call.broker.settings.auto_create_topics_enable {
@@ -43,17 +44,33 @@ pub fn handle(call: Call, _out: &mut Outgoing, request: MetadataRequest) {
         Vec::new()
     };
     if missing.is_empty() {
-        let topics = asked.iter().map(|t| look_up(&call.broker, t, &BTreeMap::new())).collect();
-        return respond(call, topics);
+        return answer_asked(call, asked, BTreeMap::new());
     }
     tokio::spawn(async move {
         let mut missing = missing;
         let later = missing.split_off(missing.len().min(most_new_topics(&call.broker)));
         let mut refused = create(&call.broker, missing).await;
         refused.extend(later.into_iter().map(|name| (name, ErrorCode::LeaderNotAvailable)));
-        let topics = asked.iter().map(|t| look_up(&call.broker, t, &refused)).collect();
-        respond(call, topics);
+        answer_asked(call, asked, refused);
     });
+}
+
+fn answer_asked(call: Call, asked: Vec<MetadataRequestTopic>, refused: BTreeMap<String, ErrorCode>) {
+    let partitions = |t: &MetadataRequestTopic| {
+        let topic = call.broker.topic(t.name.as_deref().map(|n| &**n).unwrap_or_default(), TopicId(t.topic_id));
+        topic.map_or(0, |topic| topic.partitions.len())
+    };
+    let count = asked.iter().map(partitions).sum();
+    answer(call, count, move |broker| asked.iter().map(|t| look_up(broker, t, &refused)).collect());
+}
+
+/// Answers with these topics, which have so many partitions together.
+fn answer(call: Call, partitions: usize, topics: impl FnOnce(&Broker) -> Vec<MetadataResponseTopic> + Send + 'static) {
+    let answer = move |call: Call| {
+        let topics = topics(&call.broker);
+        respond(call, topics);
+    };
+    if partitions <= FEW_PARTITIONS { answer(call) } else { call.answer_aside(answer) }
 }
 
 fn most_new_topics(broker: &Broker) -> usize {

@@ -35,6 +35,8 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod sync_group;
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use pagemark_core::coordinator::{Answer, Request};
@@ -43,7 +45,7 @@ use pagemark_wire::api::Api;
 use pagemark_wire::fetch_answer::FetchAnswer;
 use pagemark_wire::frame::{EncodeError, Frame, RequestHeader, encode_response};
 use pagemark_wire::messages::{Encodable, StrBytes, text};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{SemaphorePermit, oneshot};
 
 use crate::aside::{self, Turns};
 use crate::broker::{Broker, Client};
@@ -165,6 +167,25 @@ impl Call {
         });
     }
 
+    /// The same for an answer whose parts come from group shards. `ask` puts the questions into the lots; the turn ends when what
+    /// it was given is dropped.
+    fn ask_aside(self, ask: impl FnOnce(Call, &mut Outgoing, TurnEnd) + Send + 'static) {
+        tokio::spawn(async move {
+            let broker = Arc::clone(&self.broker);
+            let _turn = tokio::select! {
+                biased;
+                turn = self.reply.large_turn(&broker.turns.large_answers) => turn,
+                () = self.reply.unwanted() => return,
+            };
+            let (end, ended) = oneshot::channel();
+            let mut out = broker.executors.outgoing();
+            ask(self, &mut out, TurnEnd(end));
+            broker.executors.send(&mut out);
+            drop(out);
+            let _ = ended.await;
+        });
+    }
+
     /// Asks the shard of a group; `respond` turns the answer into the version's response.
     fn ask_group(
         self,
@@ -178,6 +199,16 @@ impl Call {
         let answer = Box::new(move |answer: Answer| respond(reply, version, answer));
         send_to_shard(&self.broker, out, GroupWork { shard, request, answer });
     }
+}
+
+/// Dropped when an answer was made for which [`Call::ask_aside`] has a turn.
+struct TurnEnd(#[expect(dead_code, reason = "it is only ever dropped")] oneshot::Sender<()>);
+
+/// The first of those that are named alike: a request that names one thing very often must not be answered with many times its
+/// size (invariant 40).
+fn each_once<T, K: Hash + Eq>(named: Vec<T>, name: impl Fn(&T) -> K) -> Vec<T> {
+    let mut seen = HashSet::with_capacity(named.len());
+    named.into_iter().filter(|one| seen.insert(name(one))).collect()
 }
 
 /// Puts a request to a group shard into the lot of the executor that owns it.

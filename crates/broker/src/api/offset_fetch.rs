@@ -1,9 +1,11 @@
 //! OffsetFetch (key 9), versions 1 to 10: where a group continues.
 //!
 //! v2 can ask for all partitions, v5 added leader epochs, v6 is flexible, v7 asks for stable offsets only (KIP-447), v8 takes
-//! several groups (KIP-709), v9 names the member (KIP-848), v10 names topics by id. Every partition asked for is answered, those without an
+//! several groups (KIP-709), v9 names the member (KIP-848), v10 names topics by id. Every partition asked for is answered, once, those without an
 //! offset by -1; while the shard is loading the answer is an error, never -1 (G-4).
 //! Deliberately not here: which offset counts (`core::group`).
+
+use std::collections::HashSet;
 
 use pagemark_core::coordinator::{
     Answer, FetchOffsetsAnswer, FetchOffsetsRequest, FetchTopic, FetchedPartition, FetchedTopic, Request,
@@ -20,7 +22,7 @@ use pagemark_wire::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, 
 use pagemark_wire::types::{PartitionIndex, TopicId};
 
 use super::gather::Gather;
-use super::{Call, send_to_shard, text};
+use super::{Call, TurnEnd, send_to_shard, text};
 use crate::broker::Broker;
 use crate::executor::{GroupWork, Outgoing};
 use crate::metadata::registry::TopicsView;
@@ -44,15 +46,23 @@ struct AskedTopic {
 /// One topic of an answer with its id.
 type Told = (TopicId, FetchedTopic);
 
-/// Asks the shard of each group.
+/// Asks the shard of each group. Where not every partition is named the answer may be much larger than the request.
 pub fn handle(call: Call, out: &mut Outgoing, request: OffsetFetchRequest) {
-    let Call { broker, version, reply, .. } = call;
     let require_stable = request.require_stable;
+    let asked = groups_of(request, call.version, &call.broker.registry.view());
+    if asked.iter().all(|group| group.topics.is_some()) {
+        return ask_all(call, out, None, asked, require_stable);
+    }
+    call.ask_aside(move |call, out, end| ask_all(call, out, Some(end), asked, require_stable));
+}
+
+fn ask_all(call: Call, out: &mut Outgoing, end: Option<TurnEnd>, asked: Vec<Asked>, require_stable: bool) {
+    let Call { broker, version, reply, .. } = call;
     let view = broker.registry.view();
-    let asked = groups_of(request, version, &view);
     let ids = |group: &Asked| group.topics.as_ref().map(|topics| topics.iter().map(|topic| topic.id).collect());
     let groups: Vec<(GroupId, Option<Vec<TopicId>>)> = asked.iter().map(|g| (g.group_id.clone(), ids(g))).collect();
     let places = Gather::places(asked.len(), move |parts: Vec<Option<FetchOffsetsAnswer>>| {
+        let _end = end;
         let lost = || FetchOffsetsAnswer { error: ErrorCode::CoordinatorNotAvailable, topics: Vec::new() };
         let answers = groups.into_iter().zip(parts).map(|((group_id, ids), part)| {
             let answer = part.unwrap_or_else(lost);
@@ -60,7 +70,12 @@ pub fn handle(call: Call, out: &mut Outgoing, request: OffsetFetchRequest) {
         });
         reply.send(&response(version, answers));
     });
+    let mut seen = HashSet::with_capacity(asked.len());
     for (group, place) in asked.into_iter().zip(places) {
+        if !seen.insert(group.group_id.clone()) {
+            place.fill(FetchOffsetsAnswer { error: ErrorCode::InvalidRequest, topics: Vec::new() });
+            continue;
+        }
         ask(&broker, out, group, require_stable, move |answer| {
             if let Answer::Fetch(offsets) = answer {
                 place.fill(offsets);
@@ -102,10 +117,14 @@ fn ask(
     answer: impl FnOnce(Answer) + Send + 'static,
 ) {
     let shard = broker.group_shard(&group.group_id);
+    let mut seen = HashSet::new();
     let topic = |topic: AskedTopic| FetchTopic {
         current_id: (topic.id != TopicId::ZERO && !topic.name.is_empty()).then_some(topic.id),
         name: topic.name.to_string(),
-        partitions: topic.partitions.into_iter().map(PartitionIndex).collect(),
+        partitions: {
+            let first = |partition: &i32| seen.insert((topic.name.clone(), topic.id, *partition));
+            topic.partitions.into_iter().filter(first).map(PartitionIndex).collect()
+        },
     };
     let request = Request::Fetch(FetchOffsetsRequest {
         group_id: group.group_id.to_string(),

@@ -33,23 +33,38 @@ pub async fn accept(broker: Arc<Broker>, listener: impl Listener, advertised: Ad
                 continue;
             }
         };
-        let open = &broker.metrics.connections;
         let most = broker.configs.settings().max_connections.min(broker.host.most_connections());
-        if open.load(Ordering::Relaxed) >= most {
+        let Some(place) = Place::below(most, &broker) else {
             tracing::warn!(client = %peer, most, "max.connections or the limit on open files is reached; closing a new connection");
             continue;
-        }
-        open.fetch_add(1, Ordering::Relaxed);
+        };
         let client = Client::new(format!("/{}", peer.ip()), advertised.clone());
         let broker = Arc::clone(&broker);
         let phase = phase.clone();
         tokio::spawn(async move {
+            let _place = place;
             tokio::select! {
                 biased;
                 _ = phase.wait_for(|phase| *phase == Phase::Closed) => {}
-                () = connection::serve(Arc::clone(&broker), client, read, write) => {}
+                () = connection::serve(broker, client, read, write) => {}
             }
-            broker.metrics.connections.fetch_sub(1, Ordering::Relaxed);
         });
+    }
+}
+
+/// The place of one connection among those that there may be, until it is dropped, however the connection ends.
+struct Place(Arc<Broker>);
+
+impl Place {
+    fn below(most: usize, broker: &Arc<Broker>) -> Option<Place> {
+        let open = &broker.metrics.connections;
+        let more = |count| (count < most).then_some(count + 1);
+        open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok().then(|| Place(Arc::clone(broker)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.metrics.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -51,6 +51,51 @@ fn a_partition_named_twice_in_a_list_offsets_is_an_invalid_request() {
 }
 
 #[test]
+fn a_partition_named_twice_in_a_fetch_is_waited_for_and_read_once() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("orders", 2, &[]);
+    client.produced("orders", 1, batch(&["a"]));
+    let mut request = fetch_request("orders", 0, 0);
+    for index in [1, 0, 1] {
+        let again = request.topics[0].partitions[0].clone().with_partition(index);
+        request.topics[0].partitions.push(again);
+    }
+    let answer = client.ask(9, &request);
+    let codes: Vec<(i32, i16)> =
+        answer.responses[0].partitions.iter().map(|p| (p.partition_index, p.error_code)).collect();
+    assert_eq!(codes, [(0, 0), (1, 0), (0, 42), (1, 42)]);
+    assert!(answer.responses[0].partitions[1].records.as_ref().is_some_and(|records| !records.is_empty()));
+}
+
+#[test]
+fn a_name_that_is_repeated_does_not_make_an_answer_larger_invariant_40() {
+    let rig = Rig::memory();
+    let mut client = rig.client();
+    client.create("orders", 2, &[]);
+    assert_eq!(client.commit("payments", "orders", 1, 7), 0);
+
+    let names: Vec<&str> = ["orders", "missing"].into_iter().cycle().take(1_000).collect();
+    let answer = client.ask(9, &metadata_request(&names));
+    let codes: Vec<i16> = answer.topics.iter().map(|topic| topic.error_code).collect();
+    assert_eq!(codes, [0, 3]);
+
+    let groups = vec![group_id("payments"); 1_000];
+    let answer = client.ask(5, &DescribeGroupsRequest::default().with_groups(groups));
+    assert_eq!(answer.groups.len(), 1);
+
+    let mut request = committed_request("payments", Some(&[("orders", 1), ("orders", 0), ("orders", 1)]));
+    let again = request.groups[0].clone().with_topics(None);
+    request.groups.push(again);
+    let answer = client.ask(8, &request);
+    let told = |topic: &offset_fetch_response::OffsetFetchResponseTopics| {
+        topic.partitions.iter().map(|p| (p.partition_index, p.committed_offset)).collect::<Vec<_>>()
+    };
+    assert_eq!(answer.groups[0].topics.iter().flat_map(told).collect::<Vec<_>>(), [(1, 7), (0, -1)]);
+    assert_eq!((answer.groups[1].error_code, answer.groups[1].topics.len()), (42, 0), "asked for twice in one request");
+}
+
+#[test]
 fn the_batches_of_one_request_decompress_to_no_more_than_one_batch_may_r_23() {
     let rig = Rig::memory();
     let mut client = rig.client();

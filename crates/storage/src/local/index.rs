@@ -5,6 +5,7 @@
 //! the checksum of the whole batch, because Kafka's own leaves the first 21 bytes uncovered.
 //! Deliberately not here: the bytes, and the blocks within segments (`read.rs`).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use pagemark_wire::records::BatchHeader;
@@ -209,8 +210,12 @@ impl PartitionIndex {
     }
 
     /// The batch in the log that holds what is looked for, if none elsewhere does.
-    pub(crate) fn locate(&self, what: Locate, bound: Offset, durable_lsn: u64) -> Option<&BatchEntry> {
-        let visible = self.visible(durable_lsn, bound);
+    pub(crate) fn locate(&self, what: Locate, within: Range<Offset>, durable_lsn: u64) -> Option<&BatchEntry> {
+        let visible = self.visible(durable_lsn, within.end);
+        let below = visible.partition_point(|e| e.last < within.start);
+        if below > 0 {
+            return first_among(&visible[below..], what); // what entries know of those before them is of no use
+        }
         let target = match what {
             Locate::Time(time_ms) => time_ms,
             Locate::MaxTimestamp => visible.last()?.max_so_far_ms,
@@ -294,4 +299,12 @@ impl PartitionIndex {
         }
         at.map_or(log_start == log_end, |at| at == log_end)
     }
+}
+/// The batch of these that holds what is looked for.
+fn first_among(batches: &[BatchEntry], what: Locate) -> Option<&BatchEntry> {
+    let target = match what {
+        Locate::Time(time_ms) => time_ms,
+        Locate::MaxTimestamp => batches.iter().map(|e| e.max_timestamp_ms).max()?,
+    };
+    batches.iter().find(|e| e.max_timestamp_ms >= target)
 }

@@ -4,6 +4,8 @@
 //! a segment for its blocks and a block for its batches, until the most promising one is a batch. What a log start or a bound has
 //! cut off does not count, also where it gave a piece its greatest timestamp. Deliberately not here: the record within the batch.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use pagemark_wire::types::{Offset, PartitionKey};
 
@@ -32,9 +34,8 @@ struct Search<'a> {
     core: &'a Core,
     key: PartitionKey,
     what: Locate,
-    /// Offsets below do not count.
-    start: Offset,
-    bound: Offset,
+    /// Batches that end below do not count, nor those that reach above.
+    within: Range<Offset>,
     candidates: Vec<Candidate>,
 }
 
@@ -43,9 +44,9 @@ pub(super) fn locate(
     core: &Core,
     key: PartitionKey,
     what: Locate,
-    bound: Offset,
+    within: Range<Offset>,
 ) -> Result<Option<Bytes>, EngineError> {
-    let mut search = Search { core, key, what, start: Offset(0), bound, candidates: Vec::new() };
+    let mut search = Search { core, key, what, within, candidates: Vec::new() };
     search.ask()?;
     while let Some(candidate) = search.take_best() {
         match candidate.what {
@@ -68,7 +69,7 @@ impl Search<'_> {
     fn ask(&mut self) -> Result<(), EngineError> {
         let lane = self.core.lane();
         let partition = read::readable(&lane, self.key)?;
-        self.start = partition.durable_start;
+        self.within.start = self.within.start.max(partition.durable_start);
         for segment in &partition.index.segments {
             self.add(segment.base, segment.end.plus(-1), segment.max_timestamp_ms, || What::Segment(segment.clone()));
         }
@@ -76,7 +77,7 @@ impl Search<'_> {
             let file = lane.stored.pack(packed.pack);
             self.add_block(&file.map_or(BlockFile::Missing, |f| BlockFile::Pack(f.clone())), packed.block);
         }
-        if let Some(entry) = partition.index.locate(self.what, self.bound, lane.durable) {
+        if let Some(entry) = partition.index.locate(self.what, self.within.clone(), lane.durable) {
             self.add(entry.base, entry.last, entry.max_timestamp_ms, || What::Logged(*entry, lane.source(entry)));
         }
         Ok(())
@@ -87,7 +88,7 @@ impl Search<'_> {
             Locate::Time(time_ms) => max_timestamp_ms >= time_ms,
             Locate::MaxTimestamp => true,
         };
-        if late_enough && last >= self.start && base < self.bound {
+        if late_enough && last >= self.within.start && base < self.within.end {
             self.candidates.push(Candidate { base, max_timestamp_ms, what: what() });
         }
     }
@@ -99,7 +100,7 @@ impl Search<'_> {
     fn look_into(&mut self, file: &BlockFile, block: &Block) -> Result<(), EngineError> {
         let bytes = read::read_file(self.core, self.key, file, block.at, block.len as usize)?;
         for (header, batch) in read::batches(self.core, self.key, block, &bytes)? {
-            if header.last_offset() < self.bound {
+            if header.last_offset() < self.within.end {
                 let (base, last) = (header.base_offset, header.last_offset());
                 self.add(base, last, header.max_timestamp_ms, || What::Batch(batch));
             }

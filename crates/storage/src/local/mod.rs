@@ -40,6 +40,7 @@ mod survey;
 mod tail_cache;
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -295,8 +296,13 @@ impl LogStore for LocalEngine {
         read::read_cached(&self.core, partition, from, max_bytes, bound)
     }
 
-    fn locate(&self, partition: PartitionKey, what: Locate, bound: Offset) -> Result<Option<Bytes>, EngineError> {
-        locate::locate(&self.core, partition, what, bound)
+    fn locate(
+        &self,
+        partition: PartitionKey,
+        what: Locate,
+        within: Range<Offset>,
+    ) -> Result<Option<Bytes>, EngineError> {
+        locate::locate(&self.core, partition, what, within)
     }
 
     fn extent(&self, partition: PartitionKey) -> Result<Extent, EngineError> {

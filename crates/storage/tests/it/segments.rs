@@ -97,7 +97,8 @@ fn compare(manual: &ManualEngine, model: &MemoryEngine, random: &mut Random) {
             };
             let time = Locate::Time(1000 + random.below(900) as i64);
             for what in [Locate::MaxTimestamp, time] {
-                let find = |engine: &dyn Engine| -> Option<Bytes> { engine.locate(key, what, bound).unwrap() };
+                let find =
+                    |engine: &dyn Engine| -> Option<Bytes> { engine.locate(key, what, Offset(0)..bound).unwrap() };
                 assert!(find(&*engine) == find(model), "{key} {what:?} below {bound}");
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: reading (`read`), waiting (`wait`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,15 @@ impl Wanted {
         }
     }
 
+    /// The same, refused where the request has named the partition before: one that is named very often would be waited for
+    /// and read as often.
+    fn once(mut self, named: &mut BTreeSet<PartitionKey>) -> Wanted {
+        if self.partition.as_ref().is_ok_and(|partition| !named.insert(partition.key)) {
+            self.partition = Err(ErrorCode::InvalidRequest);
+        }
+        self
+    }
+
     pub(super) fn is(&self, key: PartitionKey) -> bool {
         self.partition.as_ref().is_ok_and(|partition| partition.key == key)
     }
@@ -72,11 +82,12 @@ impl Plan {
         let missing = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
         let mut topics = Vec::with_capacity(request.topics.len());
         let mut wanted = Vec::with_capacity(request.topics.iter().map(|t| t.partitions.len()).sum());
+        let mut named = BTreeSet::new();
         for asked in &request.topics {
             let topic = if by_id { view.by_id(TopicId(asked.topic_id)) } else { view.by_name(&asked.topic) };
             let (name, id) = (asked.topic.0.clone(), TopicId(asked.topic_id));
             topics.push(WantedTopic { name, id, partitions: asked.partitions.len() });
-            wanted.extend(asked.partitions.iter().map(|p| Wanted::of(p, topic.ok_or(missing))));
+            wanted.extend(asked.partitions.iter().map(|p| Wanted::of(p, topic.ok_or(missing)).once(&mut named)));
         }
         let max_bytes = request.max_bytes.min(broker.settings.fetch_max_bytes) as usize;
         Plan {

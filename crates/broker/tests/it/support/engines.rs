@@ -1,6 +1,7 @@
 //! An engine whose reads of one partition stand still until they are let go: a load that takes as long as a test wants.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -120,8 +121,13 @@ impl LogStore for SlowReads {
         self.read(key, from, max_bytes, bound).map(Some)
     }
 
-    fn locate(&self, partition: PartitionKey, what: Locate, bound: Offset) -> Result<Option<Bytes>, EngineError> {
-        self.inner.locate(partition, what, bound)
+    fn locate(
+        &self,
+        partition: PartitionKey,
+        what: Locate,
+        within: Range<Offset>,
+    ) -> Result<Option<Bytes>, EngineError> {
+        self.inner.locate(partition, what, within)
     }
 
     fn extent(&self, partition: PartitionKey) -> Result<Extent, EngineError> {
