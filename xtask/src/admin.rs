@@ -12,8 +12,8 @@ use pagemark_client::blocking::Connection;
 use pagemark_wire::api::Api;
 use pagemark_wire::messages::{
     CreateTopicsRequest, CreateTopicsResponse, FetchRequest, FetchResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, GroupId, ListOffsetsRequest, ListOffsetsResponse, OffsetFetchRequest, OffsetFetchResponse,
-    TopicName,
+    FindCoordinatorResponse, GroupId, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse,
+    OffsetFetchRequest, OffsetFetchResponse, TopicName,
     create_topics_request::CreatableTopic,
     fetch_request::{FetchPartition, FetchTopic},
     list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
@@ -85,6 +85,12 @@ pub fn log_ends(connection: &mut Connection, topic: &str, partitions: i32) -> Re
     })
 }
 
+/// Whether a broker answers at all: it tells its topics.
+pub fn await_answer(connection: &mut Connection) -> Result<()> {
+    let _: MetadataResponse = connection.call(Api::Metadata, 9, &MetadataRequest::default())?;
+    Ok(())
+}
+
 /// Waits until a group has a coordinator. Some brokers create `__consumer_offsets` only when asked this (P-27).
 pub fn await_coordinator(connection: &mut Connection, group: &str) -> Result<()> {
     let request = FindCoordinatorRequest::default().with_key(text(group)).with_key_type(0);
@@ -126,31 +132,6 @@ pub fn committed(connection: &mut Connection, group: &str, topic: &str, partitio
     })
 }
 
-/// The values of all records of a partition, from offset 0 to its end, which is given.
-pub fn all_values(connection: &mut Connection, topic: &str, partition: i32, end: i64) -> Result<Vec<Bytes>> {
-    let mut values: Vec<Bytes> = Vec::new();
-    while (values.len() as i64) < end {
-        let next = values.len() as i64;
-        for record in records_from(connection, topic, partition, next, 8 << 20)? {
-            if record.offset < next {
-                continue; // the batch that holds the offset asked for may begin before it (P-35)
-            }
-            ensure!(
-                record.offset == values.len() as i64,
-                "{topic}-{partition}: offset {} after {}",
-                record.offset,
-                values.len()
-            );
-            values.push(record.value.context("a record without a value")?);
-        }
-        ensure!(
-            values.len() as i64 > next,
-            "{topic}-{partition}: Fetch at {next} found nothing, and the log ends at {end}"
-        );
-    }
-    Ok(values)
-}
-
 /// The records of one Fetch at this offset, of about so many bytes; the first ones may lie before it (P-35).
 pub fn records_from(
     connection: &mut Connection,
@@ -159,6 +140,18 @@ pub fn records_from(
     from: i64,
     max_bytes: i32,
 ) -> Result<Vec<Record>> {
+    let mut batches = batches_from(connection, topic, partition, from, max_bytes)?;
+    Ok(RecordBatchDecoder::decode_all(&mut batches)?.into_iter().flat_map(|set| set.records).collect())
+}
+
+/// The same as bytes, as they came.
+pub fn batches_from(
+    connection: &mut Connection,
+    topic: &str,
+    partition: i32,
+    from: i64,
+    max_bytes: i32,
+) -> Result<Bytes> {
     let asked =
         FetchPartition::default().with_partition(partition).with_fetch_offset(from).with_partition_max_bytes(max_bytes);
     let asked = FetchTopic::default().with_topic(TopicName(text(topic))).with_partitions(vec![asked]);
@@ -173,13 +166,6 @@ pub fn records_from(
         let mut response: FetchResponse = connection.call(Api::Fetch, 12, &request)?;
         let answer =
             response.responses.pop().and_then(|mut topic| topic.partitions.pop()).context("Fetch answered nothing")?;
-        let mut batches = answer.records.unwrap_or_default();
-        let mut records = Vec::new();
-        if answer.error_code == 0 {
-            for set in RecordBatchDecoder::decode_all(&mut batches)? {
-                records.extend(set.records);
-            }
-        }
-        Ok((answer.error_code, records))
+        Ok((answer.error_code, answer.records.unwrap_or_default()))
     })
 }

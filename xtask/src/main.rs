@@ -8,12 +8,13 @@ mod admin;
 mod bench;
 mod broker;
 mod compatibility;
+mod crash;
 mod fuzz;
 mod golden;
 mod kcat;
-mod kills;
 mod maven;
 mod python;
+mod relay;
 mod rng;
 mod scale;
 mod settings_docs;
@@ -41,7 +42,7 @@ enum Command {
     Test(test::Args),
     Tidy(tidy::Args),
     Story(story::Args),
-    Kills(kills::Args),
+    Crash(crash::Args),
     Scale(scale::Args),
     Bench(bench::Args),
     Sim(sim::Args),
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Tidy(args) => tidy::run(&args),
         Command::Story(args) => story::run(&args),
-        Command::Kills(args) => kills::run(&args),
+        Command::Crash(args) => crash::run(&args),
         Command::Scale(args) => scale::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Sim(args) => sim::run(&args),

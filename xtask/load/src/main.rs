@@ -1,4 +1,4 @@
-//! The load of `cargo xtask bench`: one measurement a run, told as one line of JSON.
+//! The load of `cargo xtask bench`: one measurement a run, told as one line of JSON; and clients for `cargo xtask crash`.
 //!
 //! Records go through librdkafka, a client that belongs to neither broker. Commits do not: a synchronous commit costs
 //! librdkafka more than it costs a broker, so that it would measure the client. They are raw frames, encoded by a crate that
@@ -11,6 +11,7 @@ mod groups;
 mod latency;
 mod meter;
 mod records;
+mod work;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -46,6 +47,8 @@ enum What {
     GroupsMake(groups::Make),
     /// After a restart, ask for what they committed until all is answered
     GroupsRead(groups::Read),
+    /// Produce and consume until standard input ends, whatever becomes of the broker
+    Work(work::Work),
 }
 
 fn main() -> Result<()> {
@@ -59,6 +62,7 @@ fn main() -> Result<()> {
         What::Commit(what) => what.run(cli.port, &meter)?,
         What::GroupsMake(what) => what.run(cli.port)?,
         What::GroupsRead(what) => what.run(cli.port)?,
+        What::Work(what) => what.run(cli.port)?,
     };
     println!("{told}");
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! It is a package of its own with librdkafka in it. Deliberately not here: what it does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -25,6 +25,11 @@ impl LoadProgram {
         let status = cargo.arg("--target-dir").arg(&folder).status()?;
         ensure!(status.success(), "the load program cannot be built (it needs make and a compiler of C and C++)");
         Ok(LoadProgram(folder.join("release/pagemark-load")))
+    }
+
+    /// The program's file.
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     /// Runs one measurement against this broker. `arguments` are words, separated by spaces.

@@ -7,12 +7,12 @@
 mod figures;
 mod first;
 mod kafka;
-mod load;
+pub mod load;
 mod machine;
 mod page;
 mod plot;
 mod scenarios;
-mod server;
+pub mod server;
 
 use std::path::Path;
 
@@ -148,7 +148,7 @@ fn take_turn(
     rustix::fs::sync();
     let watch = Watch::start()?;
     let port = free_ports(&mut Rng::new(wait::now_ms() as u64))?;
-    let result = Server::start(programs, peer, port, &data).and_then(|server| {
+    let result = Server::start(programs, peer, port, &data, &[]).and_then(|server| {
         Turn { server, peer, round, load, sizes: run.sizes, figures: &mut run.figures }.run(&chosen)
     });
     let noise = watch.end()?;

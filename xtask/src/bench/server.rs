@@ -46,29 +46,42 @@ impl Peer {
     }
 }
 
-/// All that is needed to start any of them.
+/// All that is needed to start them.
 #[derive(Debug, Clone)]
 pub struct Programs {
-    pagemark: PathBuf,
-    kafka: Kafka,
+    pagemark: Option<PathBuf>,
+    kafka: Option<Kafka>,
 }
 
 impl Programs {
     /// Builds ours and fetches the other.
     pub fn ready() -> Result<Programs> {
-        Ok(Programs { pagemark: program()?, kafka: Kafka::install()? })
+        Ok(Programs { pagemark: Some(program()?), kafka: Some(Kafka::install()?) })
+    }
+
+    /// What one of them needs. Ours is this program, if one is given.
+    pub fn of(peer: Peer, ours: Option<&Path>) -> Result<Programs> {
+        if peer != Peer::Pagemark {
+            return Ok(Programs { pagemark: None, kafka: Some(Kafka::install()?) });
+        }
+        Ok(Programs { pagemark: Some(ours.map_or_else(program, |path| Ok(std::path::absolute(path)?))?), kafka: None })
     }
 
     /// The command that serves `folder`, which is made ready first, with three ports from `port` on.
-    fn command(&self, peer: Peer, port: u16, folder: &Path) -> Result<Command> {
+    fn command(&self, peer: Peer, port: u16, folder: &Path, settings: &[String]) -> Result<Command> {
         if peer != Peer::Pagemark {
-            return self.kafka.prepare(port, folder, peer.settings());
+            let settings: Vec<&str> =
+                peer.settings().iter().copied().chain(settings.iter().map(String::as_str)).collect();
+            return self.kafka.as_ref().context("no Kafka was fetched")?.prepare(port, folder, &settings);
         }
-        let mut command = Command::new(&self.pagemark);
+        let mut command = Command::new(self.pagemark.as_ref().context("no program of ours was built")?);
         command.arg("serve");
         let http = format!("pagemark.http.listener=127.0.0.1:{}", port + 2);
         let data = format!("log.dirs={}", folder.join("data").display());
         for setting in [format!("listeners=PLAINTEXT://127.0.0.1:{port}"), http, data] {
+            command.arg("--set").arg(setting);
+        }
+        for setting in settings {
             command.arg("--set").arg(setting);
         }
         Ok(command)
@@ -89,10 +102,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one on a folder, which is made; does not wait for it.
-    pub fn start(programs: &Programs, peer: Peer, port: u16, folder: &Path) -> Result<Server> {
+    /// Starts one on a folder, which is made; does not wait for it. Settings are `key=value`.
+    pub fn start(programs: &Programs, peer: Peer, port: u16, folder: &Path, settings: &[String]) -> Result<Server> {
         std::fs::create_dir_all(folder)?;
-        let mut command = programs.command(peer, port, folder)?;
+        let mut command = programs.command(peer, port, folder, settings)?;
         let log = File::options().create(true).append(true).open(folder.join("broker.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let (begun, begun_ns) = (Instant::now(), now_ns());
@@ -103,8 +116,20 @@ impl Server {
     /// Stops it cleanly and starts it again; does not wait for it.
     pub fn restart(&mut self) -> Result<()> {
         self.stop()?;
+        self.start_again()
+    }
+
+    /// Starts it again after its process has ended; does not wait for it.
+    pub fn start_again(&mut self) -> Result<()> {
         (self.begun, self.begun_ns) = (Instant::now(), now_ns());
         self.child = self.command.spawn()?;
+        Ok(())
+    }
+
+    /// Kills it, if that has not been done, and waits until it is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
         Ok(())
     }
 

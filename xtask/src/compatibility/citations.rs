@@ -54,7 +54,7 @@ impl Citations {
 /// The line from which on a file consists of tests; none if it has none.
 fn tests_begin(path: &str, lines: &[&str]) -> Option<usize> {
     // Engines, crashes and real processes are checked by these programs rather than by tests.
-    let checks = ["sim/", "crates/storage/src/contract.rs", "xtask/src/kills/", "xtask/src/story/"];
+    let checks = ["sim/", "crates/storage/src/contract.rs", "xtask/src/crash/", "xtask/src/story/"];
     let is_tests = path.contains("/tests/") || path.ends_with("/tests.rs");
     if is_tests || checks.iter().any(|prefix| path.starts_with(prefix)) {
         return Some(0);

@@ -2,11 +2,10 @@
 //!
 //! kcat sells, two consumers, librdkafka's or our own, write commissions to one SQLite database with their offsets in the same transaction,
 //! and the broker and the consumers are killed again and again. At the end sums, log ends and committed offsets must be
-//! exactly what the data file says. Deliberately not here: raw requests of our own making, which are `kills`.
+//! exactly what the data file says. Deliberately not here: a kill within every second, which is `crash`.
 
 mod consumers;
 mod feeder;
-mod relay;
 mod sales;
 
 use std::path::{Path, PathBuf};
@@ -19,11 +18,11 @@ use serde::Deserialize;
 
 use self::consumers::{Consumers, Job, Kind, Runner};
 use self::feeder::Feeder;
-use self::relay::{Found, Moment, Relay};
 use self::sales::Sale;
 use crate::broker::{Broker, BrokerCommand};
 use crate::kcat::Kcat;
 use crate::python::Python;
+use crate::relay::{Found, Moment, Relay};
 use crate::rng::Rng;
 use crate::table::Report;
 use crate::wait::Progress;
@@ -161,7 +160,7 @@ impl Scene {
         ]
         .into();
         let broker = Broker::start(command, broker_port, &folder.join("broker"), &settings)?;
-        let relay = Relay::new(port, broker_port);
+        let relay = Relay::new(port, broker_port, None);
         relay.open()?;
         let (rng, progress) = (Rng::new(seed), Progress::new());
         Ok(Scene { folder, broker_port, broker, relay, sales: Arc::new(sales), rng, progress })

@@ -1,16 +1,17 @@
 //! A relay between clients and the broker that sees, from outside, what has been asked and not been answered.
 //!
 //! It cuts the stream into frames, reads API and correlation id, and passes every byte on unchanged. It can end the broker's
-//! process at a moment of its choosing: right after it passed on a Produce, a little later, or when the answer to one has
-//! come and before any client sees it. While the broker is down nobody listens on the relay's port either, so clients meet
-//! what they would meet without it. Deliberately not here: the meaning of any request.
+//! process at a moment of its choosing: right after it passed on a Produce, a little later, when the answer to one has
+//! come and before any client sees it, or when a Produce and a commit both wait. While the broker is down nobody listens on
+//! the relay's port either, so clients meet what they would meet without it. Who wants to know what was asked and what came
+//! of it gives it an [`Ear`]. Deliberately not here: the meaning of any request.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::broker;
 
@@ -28,7 +29,28 @@ pub enum Moment {
     AfterDelay(Duration),
     /// When the answer to a Produce has come; no client sees it.
     InsteadOfAnswer,
+    /// So long after a Produce and a commit were both without an answer, if they are by then; else when that is so again.
+    BothUnanswered(Duration),
 }
+
+/// A request and what came of it.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    /// Before it was passed on, in microseconds since the relay was made.
+    pub begun_us: u64,
+    /// When its answer had come, or the connection had ended.
+    pub ended_us: u64,
+    /// The frame, with its length in front.
+    pub request: &'a [u8],
+    /// Its answer's frame; none came before the connection ended.
+    pub answer: Option<&'a [u8]>,
+}
+
+/// Is told of every request when its outcome is known, one connection's in order, and before the client sees an answer.
+pub type Ear = Arc<dyn Fn(&Exchange<'_>) + Send + Sync>;
+
+/// What ends the broker.
+type Blow = Box<dyn FnOnce() + Send>;
 
 /// What was under way when the broker was ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,6 +69,9 @@ struct Asked {
     correlation: i32,
     sent: bool,
     at_kill: bool,
+    begun_us: u64,
+    /// Empty where nobody listens.
+    frame: Vec<u8>,
 }
 
 /// One client's connection: requests without an answer, oldest first.
@@ -56,37 +81,40 @@ struct Line {
     muted: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     is_open: bool,
     is_listening: bool,
     next_line: u64,
     lines: BTreeMap<u64, Line>,
-    order: Option<(i32, Moment)>,
+    order: Option<(Blow, Moment)>,
     fired: bool,
     found: Found,
     disorders: u64,
 }
 
-#[derive(Debug)]
 struct Shared {
     listen: SocketAddr,
     broker: SocketAddr,
+    ear: Option<Ear>,
+    made: Instant,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 /// A relay from one port of 127.0.0.1 to another.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Relay(Arc<Shared>);
 
 impl Relay {
     /// A relay with its door shut.
-    pub fn new(listen_port: u16, broker_port: u16) -> Relay {
+    pub fn new(listen_port: u16, broker_port: u16, ear: Option<Ear>) -> Relay {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let shared = Arc::new(Shared {
             listen: address(listen_port),
             broker: address(broker_port),
+            ear,
+            made: Instant::now(),
             state: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -113,8 +141,13 @@ impl Relay {
     /// Ends the broker at this moment of the next Produce, or without one after `patience`. Returns when every connection
     /// has ended, with what was under way.
     pub fn kill(&self, pid: i32, moment: Moment, patience: Duration) -> Found {
+        self.strike(move || broker::kill_9(pid), moment, patience)
+    }
+
+    /// The same with another end than SIGKILL; nothing is passed on or noted while `blow` strikes.
+    pub fn strike(&self, blow: impl FnOnce() + Send + 'static, moment: Moment, patience: Duration) -> Found {
         let mut state = self.0.lock();
-        state.order = Some((pid, moment));
+        state.order = Some((Box::new(blow), moment));
         state.fired = false;
         state.found = Found::default();
         let (mut state, _) =
@@ -127,6 +160,11 @@ impl Relay {
             self.0.changed.wait_timeout_while(state, limit, |state| !state.lines.is_empty()).expect(NOT_POISONED);
         state.fired = false;
         state.found
+    }
+
+    /// Microseconds since the relay was made.
+    pub fn now_us(&self) -> u64 {
+        self.0.now_us()
     }
 
     /// Answers that came in another order than their requests (P-5); must be 0.
@@ -142,10 +180,21 @@ impl Shared {
         self.state.lock().expect(NOT_POISONED)
     }
 
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn tell(&self, asked: &Asked, answer: Option<&[u8]>) {
+        if let Some(ear) = &self.ear {
+            let (begun_us, ended_us) = (asked.begun_us, self.now_us());
+            ear(&Exchange { begun_us, ended_us, request: &asked.frame, answer });
+        }
+    }
+
     /// Ends the broker, notes what is under way, and shuts the door.
     fn fire(&self, state: &mut State) {
-        let Some((pid, _)) = state.order.take() else { return };
-        broker::kill_9(pid);
+        let Some((blow, _)) = state.order.take() else { return };
+        blow();
         for asked in state.lines.values_mut().flat_map(|line| &mut line.waiting) {
             asked.at_kill = asked.sent;
         }
@@ -206,8 +255,10 @@ impl Shared {
             let Some(head) = frame.get(4..12) else { return Ok(()) };
             let api_key = i16::from_be_bytes([head[0], head[1]]);
             let correlation = i32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+            let (begun_us, kept) = (self.now_us(), self.ear.as_ref().map(|_| frame.clone()).unwrap_or_default());
             if let Some(line) = self.lock().lines.get_mut(&line) {
-                line.waiting.push_back(Asked { api_key, correlation, sent: false, at_kill: false });
+                let asked = Asked { api_key, correlation, sent: false, at_kill: false, begun_us, frame: kept };
+                line.waiting.push_back(asked);
             }
             broker.write_all(&frame)?;
             let mut state = self.lock();
@@ -218,14 +269,32 @@ impl Shared {
             if let Some(asked) = asked {
                 asked.sent = true;
             }
-            if api_key == PRODUCE {
-                self.after_produce(state, line, correlation);
+            match api_key {
+                PRODUCE => self.after_produce(state, line, correlation),
+                OFFSET_COMMIT => self.after_both(state),
+                _ => {}
             }
         }
         Ok(())
     }
 
-    fn after_produce(&self, mut state: MutexGuard<'_, State>, line: u64, correlation: i32) {
+    /// A Produce or a commit was passed on: do both wait?
+    fn after_both<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        let Some((_, Moment::BothUnanswered(delay))) = state.order else { return };
+        if !state.has_both() {
+            return;
+        }
+        if !delay.is_zero() {
+            drop(state);
+            thread::sleep(delay);
+            state = self.lock();
+        }
+        if matches!(state.order, Some((_, Moment::BothUnanswered(_)))) && state.has_both() {
+            self.fire(&mut state);
+        }
+    }
+
+    fn after_produce<'a>(&'a self, mut state: MutexGuard<'a, State>, line: u64, correlation: i32) {
         match state.order {
             Some((_, Moment::AfterRequest)) => self.fire(&mut state),
             Some((_, Moment::AfterDelay(delay))) => {
@@ -237,6 +306,7 @@ impl Shared {
                     self.fire(&mut state);
                 }
             }
+            Some((_, Moment::BothUnanswered(_))) => self.after_both(state),
             Some((_, Moment::InsteadOfAnswer)) | None => {}
         }
     }
@@ -246,7 +316,7 @@ impl Shared {
         while let Some(frame) = read_frame(&mut broker) {
             let Some(head) = frame.get(4..8) else { break };
             let correlation = i32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-            if !self.note_answer(line, correlation) {
+            if !self.note_answer(line, correlation, &frame) {
                 continue;
             }
             if client.write_all(&frame).is_err() {
@@ -255,8 +325,12 @@ impl Shared {
         }
         let _ = (broker.shutdown(Shutdown::Both), client.shutdown(Shutdown::Both));
         let mut state = self.lock();
-        let left = state.lines.remove(&line).unwrap_or_default();
-        for asked in left.waiting.iter().filter(|asked| asked.at_kill) {
+        let left = state.lines.get_mut(&line).map(|line| std::mem::take(&mut line.waiting)).unwrap_or_default();
+        drop(state);
+        left.iter().for_each(|asked| self.tell(asked, None));
+        state = self.lock();
+        state.lines.remove(&line);
+        for asked in left.iter().filter(|asked| asked.at_kill) {
             match asked.api_key {
                 PRODUCE => state.found.produces += 1,
                 OFFSET_COMMIT => state.found.commits += 1,
@@ -267,7 +341,7 @@ impl Shared {
     }
 
     /// Crosses a request off; whether its answer may be passed on.
-    fn note_answer(&self, line: u64, correlation: i32) -> bool {
+    fn note_answer(&self, line: u64, correlation: i32, answer: &[u8]) -> bool {
         let mut guard = self.lock();
         let state = &mut *guard;
         let Some(here) = state.lines.get_mut(&line) else { return true };
@@ -284,7 +358,19 @@ impl Shared {
         if is_muted && is_produce {
             state.found.withheld += 1;
         }
+        drop(guard);
+        self.tell(&asked, Some(answer));
         !is_muted
+    }
+}
+
+impl State {
+    /// Whether a Produce and a commit have been passed on and have no answer.
+    fn has_both(&self) -> bool {
+        let waits = |api_key| {
+            self.lines.values().flat_map(|line| &line.waiting).any(|asked| asked.sent && asked.api_key == api_key)
+        };
+        waits(PRODUCE) && waits(OFFSET_COMMIT)
     }
 }
 
@@ -312,7 +398,7 @@ mod tests {
         let victim = Command::new("sleep").arg("600").spawn().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = broker::free_ports(&mut Rng::new(Rng::seed_or_now(None) ^ u64::from(victim.id()))).unwrap();
-        let relay = Relay::new(port, listener.local_addr().unwrap().port());
+        let relay = Relay::new(port, listener.local_addr().unwrap().port(), None);
         relay.open().unwrap();
         let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let (broker, _) = listener.accept().unwrap();
@@ -376,6 +462,24 @@ mod tests {
         drop(broker);
         assert_eq!(killed.join().unwrap(), Found { produces: 1, commits: 1, withheld: 0 });
         assert_eq!(read_frame(&mut client), None);
+    }
+
+    #[test]
+    fn a_kill_can_wait_until_a_produce_and_a_commit_wait() {
+        let (mut victim, relay, mut client, mut broker) = scene();
+        let killed = killer(&relay, &victim, Moment::BothUnanswered(Duration::ZERO));
+        client.write_all(&request(0, 1)).unwrap();
+        read_frame(&mut broker).unwrap();
+        broker.write_all(&answer(1)).unwrap();
+        read_frame(&mut client).unwrap();
+        client.write_all(&request(8, 2)).unwrap();
+        read_frame(&mut broker).unwrap();
+        assert!(victim.try_wait().unwrap().is_none(), "a commit alone is no reason");
+        client.write_all(&request(0, 3)).unwrap();
+        victim.wait().unwrap();
+        read_frame(&mut broker).unwrap();
+        drop(broker);
+        assert_eq!(killed.join().unwrap(), Found { produces: 1, commits: 1, withheld: 0 });
     }
 
     #[test]

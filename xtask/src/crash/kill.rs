@@ -1,0 +1,108 @@
+//! kill -9, again and again, while a produce and a commit of librdkafka's wait for their answers.
+//!
+//! Deliberately not here: what the clients and the truth are (`scene`, `truth`).
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::scene::{Crew, Plan, Scene};
+use super::{Common, finish};
+use crate::bench::load::LoadProgram;
+use crate::bench::server::Peer;
+use crate::broker::kill_9;
+use crate::relay::{Found, Moment};
+use crate::rng::Rng;
+use crate::table::Report;
+use crate::wait::Progress;
+
+/// Kill the broker with a produce and a commit unanswered, restart it, and compare everything.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Kills
+    #[arg(long, default_value_t = 50)]
+    pub cycles: u64,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What the kills met.
+#[derive(Debug, Default)]
+pub struct Kills {
+    /// How many there were.
+    pub done: u64,
+    with_both: u64,
+    with_produce: u64,
+    with_commit: u64,
+}
+
+impl Kills {
+    /// Counts one.
+    pub fn note(&mut self, found: Found) {
+        self.done += 1;
+        self.with_produce += u64::from(found.produces > 0);
+        self.with_commit += u64::from(found.commits > 0);
+        self.with_both += u64::from(found.produces > 0 && found.commits > 0);
+    }
+
+    /// Into the report; three quarters must have met both.
+    pub fn tell(&self, report: &mut Report) {
+        let least = i64::try_from((self.done * 3).div_ceil(4)).unwrap_or(i64::MAX);
+        report.at_least("with a produce and a commit unanswered", least, self.with_both as i64);
+        report.fact("with a produce unanswered", self.with_produce);
+        report.fact("with a commit unanswered", self.with_commit);
+    }
+}
+
+/// Most strike at once when both wait, some a little later.
+pub fn moment(rng: &mut Rng) -> Moment {
+    let delay = if rng.below(4) == 0 { Duration::from_micros(rng.below(1500)) } else { Duration::ZERO };
+    Moment::BothUnanswered(delay)
+}
+
+/// Runs the rig; whether everything held.
+pub fn run(args: &Args) -> Result<bool> {
+    let begun = Instant::now();
+    let (folder, mut rng) = args.common.begin("kill", args.cycles)?;
+    let program = LoadProgram::build()?;
+    let plan = Plan {
+        peer: Peer::Pagemark,
+        bin: args.common.bin.clone(),
+        settings: Vec::new(),
+        folder: folder.join("broker"),
+    };
+    let mut scene = Scene::set(&plan)?;
+    let workers = scene.hire(&program, Crew { name: "w", producers: 2, consumers: 3, session_timeout_ms: 10_000 })?;
+    let mut kills = Kills::default();
+    let mut told = None;
+    let broken = cycles(args.cycles, &mut scene, &mut kills, &mut rng).and_then(|()| {
+        scene.relay.open()?;
+        told = Some(workers.finish()?);
+        scene.restart()?;
+        scene.compare().context("after a clean stop")
+    });
+    let mut report = Report::default();
+    report.equal("kills", args.cycles, kills.done);
+    kills.tell(&mut report);
+    report.equal("acknowledged commits below an earlier one", 0, scene.truth().tally.commits_backwards);
+    let delivered = told.as_ref().map_or(-1, |told| told["failed"].as_i64().unwrap_or(-1));
+    report.equal("records that librdkafka gave up", 0, delivered);
+    report.fact("clients", told.unwrap_or_default());
+    finish(&args.common, scene, broken.err(), report, begun)
+}
+
+fn cycles(wanted: u64, scene: &mut Scene, kills: &mut Kills, rng: &mut Rng) -> Result<()> {
+    let mut progress = Progress::new();
+    while kills.done < wanted {
+        let number = kills.done + 1;
+        let work = (rng.within(1..30), rng.within(1..15));
+        scene.work(work.0, work.1).with_context(|| format!("before kill {number}"))?;
+        let pid = i32::try_from(scene.server.pid())?;
+        kills.note(scene.strike("kill -9", move || kill_9(pid), moment(rng))?);
+        scene.start_again().with_context(|| format!("after kill {number}"))?;
+        scene.compare().with_context(|| format!("after kill {number}"))?;
+        progress.show(|| format!("{number} of {wanted} kills, {} records", scene.truth().records()));
+    }
+    progress.end();
+    Ok(())
+}
