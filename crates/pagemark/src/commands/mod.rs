@@ -46,9 +46,7 @@ impl Common {
         output::print(&answer, self.output.format, as_of).map_err(|failure| vec![failure])?;
         if answer.failures.is_empty() { Ok(()) } else { Err(answer.failures) }
     }
-}
 
-impl Common {
     /// The same again and again, with this much time between, until Ctrl-C or until nobody reads.
     pub async fn watch<F>(self, every: Duration, mut ask: impl FnMut(Admin) -> F) -> Done
     where

@@ -14,7 +14,8 @@ use crate::exit::Failure;
 pub(super) struct Ends(BTreeMap<TopicPartition, i64>);
 
 impl Ends {
-    /// Whether all these positions are at or beyond their partition's end. Partitions that are new get theirs now.
+    /// Whether all these positions are at or beyond their partition's end. Partitions that are new get theirs now. No
+    /// partitions are no end: a member of a group has none before its first assignment, and none while it changes.
     ///
     /// # Errors
     /// If the brokers do not answer.
@@ -33,6 +34,25 @@ impl Ends {
         let reached = |(partition, place): (&TopicPartition, &Option<i64>)| {
             place.is_some_and(|place| self.0.get(partition).is_some_and(|end| place >= *end))
         };
-        Ok(places.iter().all(reached))
+        Ok(!places.is_empty() && places.iter().all(reached))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_member_without_partitions_is_not_at_the_end() {
+        let admin = Admin::builder("127.0.0.1:1").build().expect("legal settings");
+        let reached = async |places: &[(i32, Option<i64>)]| {
+            let places = places.iter().map(|(at, place)| (TopicPartition::new("orders", *at), *place)).collect();
+            let mut ends = Ends([0, 1].map(|at| (TopicPartition::new("orders", at), 10)).into());
+            ends.are_reached(&admin, &places, IsolationLevel::ReadCommitted).await.expect("nobody is asked")
+        };
+        assert!(reached(&[(0, Some(10)), (1, Some(11))]).await);
+        assert!(!reached(&[(0, Some(10)), (1, Some(9))]).await);
+        assert!(!reached(&[(0, None)]).await);
+        assert!(!reached(&[]).await);
     }
 }

@@ -8,14 +8,11 @@ mod format;
 mod place;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 use pagemark_client::{
-    Admin, Assignor, AutoOffsetReset, Consumer, ConsumerError, IsolationLevel, PartitionSet, Rebalance,
-    RebalanceListener, Record, TopicPartition,
+    Admin, Assignor, AutoOffsetReset, Consumer, ConsumerError, IsolationLevel, Record, TopicPartition,
 };
 
 use self::ends::Ends;
@@ -51,7 +48,8 @@ Tokens of -f, as kcat has them:
   %k key, %K its length, %h headers
   %t topic, %p partition, %o offset, %T timestamp in milliseconds
   \\n \\r \\t \\xXX, and %% for a percent sign
-In a group, --from says where to begin where nothing is committed.";
+In a group, --from says where to begin where nothing is committed, and -e waits
+until the group gives it a partition.";
 
 /// Arguments of `pagemark consume`.
 #[derive(Debug, Args)]
@@ -119,38 +117,24 @@ struct Reader<'a> {
     isolation: IsolationLevel,
     consumer: Consumer,
     ends: Ends,
-    /// Its partitions are known: it has chosen them, or its group has given them.
-    is_settled: Arc<AtomicBool>,
     printed: u64,
-}
-
-/// Notes that partitions were given.
-struct Settled(Arc<AtomicBool>);
-
-impl RebalanceListener for Settled {
-    async fn on_assigned(&mut self, _: &Rebalance, _: &PartitionSet) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 impl<'a> Reader<'a> {
     async fn open(arguments: &'a Consume, properties: &Properties, admin: Admin) -> Result<Reader<'a>, Failure> {
         let isolation = properties.isolation()?;
         let partitions = place::partitions(&admin, &arguments.target).await?;
-        let is_settled = Arc::new(AtomicBool::new(false));
         let builder = properties.consumer()?.auto_offset_reset(AutoOffsetReset::None);
         let consumer = match &arguments.group {
             Some(group) => {
                 // Both, so that it can join whatever is there: consumers of Kafka offer both as well.
                 let assignors = [Assignor::CooperativeSticky, Assignor::Range];
-                let builder = builder.group_id(group).partition_assignment_strategy(assignors);
-                let mut consumer = builder.rebalance_listener(Settled(Arc::clone(&is_settled))).build()?;
+                let mut consumer = builder.group_id(group).partition_assignment_strategy(assignors).build()?;
                 let by_hand = arguments.target.iter().filter(|target| target.partitions.is_some()).count();
                 if by_hand == 0 {
                     consumer.subscribe(arguments.target.iter().map(|target| target.topic.as_str()))?;
                 } else if by_hand == arguments.target.len() {
                     consumer.assign(partitions)?;
-                    is_settled.store(true, Ordering::Release);
                 } else {
                     let message =
                         "name partitions of every topic or of none: a member of a group is given its partitions";
@@ -165,11 +149,10 @@ impl<'a> Reader<'a> {
                 for (partition, offset) in places {
                     consumer.seek(&partition, offset).ok(); // it was assigned a moment ago
                 }
-                is_settled.store(true, Ordering::Release);
                 consumer
             }
         };
-        Ok(Reader { arguments, admin, isolation, consumer, ends: Ends::default(), is_settled, printed: 0 })
+        Ok(Reader { arguments, admin, isolation, consumer, ends: Ends::default(), printed: 0 })
     }
 
     /// Reads and prints until it is enough.
@@ -210,9 +193,6 @@ impl<'a> Reader<'a> {
     }
 
     async fn is_at_end(&mut self) -> Result<bool, Failure> {
-        if !self.is_settled.load(Ordering::Acquire) {
-            return Ok(false);
-        }
         let assigned = self.consumer.assignment();
         let places: BTreeMap<TopicPartition, Option<i64>> = assigned
             .into_iter()
