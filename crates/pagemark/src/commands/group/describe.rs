@@ -9,7 +9,7 @@ use pagemark_client::{Admin, IsolationLevel};
 
 use super::absent;
 use super::select::Selection;
-use super::view::{self, View, member_cells};
+use super::view::{self, LAG_COLUMNS, View, member_cells};
 use crate::commands::{Common, Done};
 use crate::exit::Failure;
 use crate::output::{Answer, Cell, Column, Part, Table};
@@ -25,8 +25,8 @@ const EXAMPLES: &str = "Examples:
 
 CURRENT-OFFSET is the NEXT offset that the group will read; LAST-DONE is the
 one before it, the last that is done. LAG is LOG-END-OFFSET less CURRENT-OFFSET,
-as Kafka counts it, and never below 0. Exit code 1: one of the groups, or what
--t names, does not exist.";
+as Kafka counts it, and never below 0; 7+ is at least 7, and - is not known.
+Exit code 1: one of the groups, or what -t names, does not exist.";
 
 /// Arguments of `pagemark group describe`.
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ pub struct Describe {
     /// Only these partitions: TOPIC, or TOPIC:0,2,5-7. May be repeated
     #[arg(short, value_name = "TOPIC[:PARTITIONS]")]
     target: Vec<Target>,
-    /// Only partitions with a lag
+    /// Only partitions with a lag, or with one that nobody knows
     #[arg(long)]
     lagging: bool,
     /// Show it again and again, with this much time between, until Ctrl-C
@@ -91,6 +91,9 @@ async fn describe(admin: &Admin, arguments: &Describe) -> Result<Answer, Failure
             }
             part = part.with(table);
         }
+        if let Some(rows) = view.not_counted() {
+            part = part.note(format!("not counted: {rows}"));
+        }
         if shows_members {
             part = part.with(members(view));
         }
@@ -105,14 +108,14 @@ async fn describe(admin: &Admin, arguments: &Describe) -> Result<Answer, Failure
 
 fn facts(view: &View) -> Part {
     let said = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    Part::default()
+    let part = Part::default()
         .fact(Column::new("GROUP", "group"), view.id.as_str())
         .fact(Column::new("STATE", "state"), said(&view.state))
         .fact(Column::new("TYPE", "type"), said(&view.group_type))
         .fact(Column::new("PROTOCOL", "protocol"), view.protocol())
         .fact(Column::new("MEMBERS", "member_count"), view.members.as_ref().map(Vec::len))
-        .fact(Column::new("COORDINATOR", "coordinator"), view.coordinator)
-        .fact(Column::new("LAG", "lag"), view.lag())
+        .fact(Column::new("COORDINATOR", "coordinator"), view.coordinator);
+    view.with_lag(part)
 }
 
 fn states(views: &[View]) -> Table {
@@ -122,19 +125,18 @@ fn states(views: &[View]) -> Table {
         Column::new("ASSIGNMENT-STRATEGY", "assignment_strategy"),
         Column::new("STATE", "state"),
         Column::new("#MEMBERS", "member_count"),
-        Column::new("LAG", "lag"),
     ];
-    let mut table = Table::new("groups", columns);
+    let mut table = Table::new("groups", columns.into_iter().chain(LAG_COLUMNS));
     for view in views {
         let strategy = Some(view.assignor.clone()).filter(|assignor| !assignor.is_empty());
-        table.row([
+        let cells = [
             view.id.as_str().into(),
             view.coordinator.into(),
             strategy.into(),
             view.state.as_str().into(),
             view.members.as_ref().map(Vec::len).into(),
-            view.lag().into(),
-        ]);
+        ];
+        table.row(cells.into_iter().chain(view.lag_cells()));
     }
     table
 }
@@ -159,7 +161,7 @@ fn offsets(view: &View, only_lagging: bool) -> Table {
     ];
     let mut table = Table::new("offsets", columns);
     for row in &view.rows {
-        if only_lagging && row.lag().is_none_or(|lag| lag == 0) {
+        if only_lagging && row.adds() == Some(0) {
             continue;
         }
         let committed = row.committed.as_ref();

@@ -8,10 +8,10 @@ use pagemark_client::{Admin, IsolationLevel};
 
 use super::absent::absent;
 use super::select::Selection;
-use super::view::{self, Log, View};
+use super::view::{self, View};
 use crate::commands::{Common, Done};
 use crate::exit::Failure;
-use crate::output::{Answer, Cell, Column, Part, Table, counted, escaped};
+use crate::output::{Answer, Cell, Column, Part, Table, escaped};
 use crate::target::{Target, covers};
 
 const EXAMPLES: &str = "Examples:
@@ -21,10 +21,12 @@ const EXAMPLES: &str = "Examples:
   pagemark group lag billing --isolation committed
       Up to the first open transaction, as far as read_committed consumers go
 
-Partitions without a commit are not counted: only the consumer knows where it
-will begin. A group that does not exist is exit code 1, and so is a topic or a
-partition of -t that no group reads, so that a check never passes for a name
-that is misspelt; and a partition without a leader, whose lag nobody knows.";
+A LAG of 7+ is at least 7, and - is not known at all: of a partition that has
+records and no commit only the consumer knows where it will begin, and nobody
+knows how long a log is that has no leader. --fail-over fails for these with
+exit code 1, unless what is known is too much already. Exit code 1 is also for a
+group that does not exist, and for a topic or a partition of -t that no group
+reads, so that a check never passes for a name that is misspelt.";
 
 /// Arguments of `pagemark group lag`.
 #[derive(Debug, Args)]
@@ -68,18 +70,16 @@ async fn lag(admin: &Admin, arguments: &Lag) -> Result<Answer, Failure> {
     let (mut views, mut failures) = view::load(admin, &groups, &all, isolation).await?;
     let read = view::partitions(&views);
     for view in &mut views {
+        let has_none = view.rows.is_empty();
         view.rows.retain(|row| covers(&arguments.target, &row.partition));
-        let lag = view.lag();
         let Some(limit) = arguments.fail_over else { continue };
         let group = escaped(&view.id);
-        if lag > limit {
+        if let Some(lag) = view.lag_at_least().filter(|lag| *lag > limit) {
             failures.push(Failure::check(format!("group {group} is {lag} behind, which is more than {limit}")));
         }
-        let unknown = view.rows.iter().filter(|row| row.committed.is_some() && row.log == Log::NoLeader).count();
-        if unknown > 0 {
-            let unknown = counted(unknown as i64, "partition");
-            failures
-                .push(Failure::failed(format!("group {group}: {unknown} without a leader, so its lag is not known")));
+        let nothing = || has_none.then(|| "no commit and no member's partition".to_owned());
+        if let Some(unknown) = view.not_counted().or_else(nothing) {
+            failures.push(Failure::failed(format!("group {group}: {unknown}, so its lag is not known")));
         }
     }
     if !views.is_empty() {
@@ -112,15 +112,10 @@ fn part(view: &View) -> Part {
             Cell::words(row.note()),
         ]);
     }
-    let without = view.without_commit();
-    let part = Part::default()
-        .fact(Column::new("GROUP", "group"), view.id.as_str())
-        .fact(Column::new("LAG", "lag"), view.lag())
-        .fact(Column::data("partitions_without_commit"), without)
-        .with(table);
-    if without == 0 {
-        part
-    } else {
-        part.note(format!("not counted: {} without a commit", counted(without as i64, "partition")))
+    let part = view.with_lag(Part::default().fact(Column::new("GROUP", "group"), view.id.as_str()));
+    let part = part.fact(Column::data("partitions_without_commit"), view.without_commit()).with(table);
+    match view.not_counted() {
+        Some(rows) => part.note(format!("not counted: {rows}")),
+        None => part,
     }
 }

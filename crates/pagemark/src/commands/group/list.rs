@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use pagemark_client::{Admin, GroupListing, IsolationLevel};
 
-use super::view;
+use super::view::{self, LAG_COLUMNS};
 use crate::commands::{Common, Done};
 use crate::exit::Failure;
 use crate::output::{Answer, Cell, Column, Part, Table};
@@ -22,7 +22,9 @@ const TYPES: [&str; 4] = ["classic", "consumer", "share", "streams"];
 const EXAMPLES: &str = "Examples:
   pagemark group list
   pagemark group list --state empty --type consumer
-  pagemark group list --sort lag -o json";
+  pagemark group list --sort lag -o json
+
+A LAG of 7+ is at least 7, and - is not known at all; those come last.";
 
 /// Arguments of `pagemark group list`.
 #[derive(Debug, Args)]
@@ -74,15 +76,15 @@ async fn list(admin: &Admin, states: &[String], types: &[String], sort: Sort) ->
     };
     let (mut rows, mut failures): (Vec<Vec<Cell>>, _) = (Vec::new(), Vec::new());
     if sort == Sort::Lag {
-        columns.push(Column::new("LAG", "lag"));
+        columns.extend(LAG_COLUMNS);
         let ids: Vec<String> = chosen.iter().map(|group| group.group_id.clone()).collect();
         let (mut views, failed) = view::load(admin, &ids, &all, IsolationLevel::ReadUncommitted).await?;
         failures = failed;
-        views.sort_by_key(|view| std::cmp::Reverse(view.lag()));
+        views.sort_by_key(|view| std::cmp::Reverse(view.lag_at_least()));
         let by_id: BTreeMap<&str, &GroupListing> =
             chosen.iter().map(|group| (group.group_id.as_str(), *group)).collect();
         let known = views.iter().filter_map(|view| Some((view, by_id.get(view.id.as_str())?)));
-        rows.extend(known.map(|(view, group)| [cells(group), vec![view.lag().into()]].concat()));
+        rows.extend(known.map(|(view, group)| [cells(group), view.lag_cells().to_vec()].concat()));
     } else {
         rows.extend(chosen.iter().map(|group| cells(group)));
     }

@@ -12,7 +12,7 @@ use pagemark_client::{
 
 use crate::exit::Failure;
 use crate::nearest::is_meant;
-use crate::output::{Cell, escaped};
+use crate::output::{Cell, Column, Part, counted, escaped};
 
 /// A group.
 #[derive(Debug, Clone)]
@@ -51,7 +51,12 @@ pub enum Log {
     NoPartition,
     /// Nobody leads it at the moment.
     NoLeader,
+    /// The brokers do not say, because of this code if they named one.
+    Unknown(Option<Code>),
 }
+
+/// How far a group is behind: for people, to whom `7+` means at least 7, and for programs, which get null and the 7 apart.
+pub const LAG_COLUMNS: [Column; 3] = [Column::words("LAG"), Column::data("lag"), Column::data("lag_at_least")];
 
 impl View {
     /// `consumer/range`, as far as there is one.
@@ -61,9 +66,40 @@ impl View {
         (!parts.is_empty()).then(|| parts.join("/"))
     }
 
-    /// Sum over all partitions with a commit.
-    pub fn lag(&self) -> i64 {
-        self.rows.iter().filter_map(Row::lag).sum()
+    /// How far it is behind; `None` if nobody can say of one of its partitions, or if it has none (O-41).
+    pub fn lag(&self) -> Option<i64> {
+        self.lag_at_least().filter(|_| self.rows.iter().all(|row| row.adds().is_some()))
+    }
+
+    /// The same without the partitions of which nobody can say; `None` if there are no others.
+    pub fn lag_at_least(&self) -> Option<i64> {
+        self.rows.iter().filter_map(Row::adds).reduce(i64::saturating_add)
+    }
+
+    /// Its lag under [`LAG_COLUMNS`].
+    pub fn lag_cells(&self) -> [Cell; 3] {
+        let words = match (self.lag(), self.lag_at_least()) {
+            (Some(lag), _) => lag.into(),
+            (None, Some(least)) => Cell::Words(format!("{least}+")),
+            (None, None) => Cell::Words("-".to_owned()),
+        };
+        [words, self.lag().into(), self.lag_at_least().into()]
+    }
+
+    /// A part with its lag as facts.
+    pub fn with_lag(&self, part: Part) -> Part {
+        LAG_COLUMNS.into_iter().zip(self.lag_cells()).fold(part, |part, (column, cell)| part.fact(column, cell))
+    }
+
+    /// Which partitions make the lag unknown, if any do.
+    pub fn not_counted(&self) -> Option<String> {
+        let unknown: Vec<&Row> = self.rows.iter().filter(|row| row.adds().is_none()).collect();
+        let with_commit = unknown.iter().filter(|row| row.committed.is_some()).count();
+        let kinds = [(unknown.len() - with_commit, "without a commit"), (with_commit, "whose log end is not known")];
+        let there = kinds.into_iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> =
+            there.map(|(count, what)| format!("{} {what}", counted(count as i64, "partition"))).collect();
+        (!words.is_empty()).then(|| words.join(", "))
     }
 
     /// Partitions that members have and for which nothing is committed: nobody can say how far behind these are.
@@ -77,6 +113,16 @@ impl Row {
     pub fn lag(&self) -> Option<i64> {
         let Log::Known { end, .. } = self.log else { return None };
         self.committed.as_ref().map(|committed| end.saturating_sub(committed.offset).max(0))
+    }
+
+    /// What it adds to the lag of its group; `None` if nobody can say. Where there is nothing to read, nobody is behind,
+    /// wherever a consumer begins.
+    pub fn adds(&self) -> Option<i64> {
+        match self.log {
+            Log::NoTopic | Log::NoPartition => Some(0),
+            Log::Known { start, end } if start == end && self.committed.is_none() => Some(0),
+            Log::Known { .. } | Log::NoLeader | Log::Unknown(_) => self.lag(),
+        }
     }
 
     /// The last offset that was done, which is one before the committed one.
@@ -98,20 +144,34 @@ impl Row {
 
     /// What a person should know about it.
     pub fn note(&self) -> Option<String> {
-        match self.log {
-            Log::NoTopic => Some("no such topic".to_owned()),
-            Log::NoPartition => Some("no such partition".to_owned()),
-            Log::NoLeader => Some("no leader".to_owned()),
-            Log::Known { start, .. } => match (self.ahead_by(), self.below_log_start()) {
-                (Some(ahead), _) => Some(format!("commit is {ahead} beyond the end")),
-                (_, Some(below)) => Some(format!("log starts at {start}: {below} deleted unread")),
-                (None, None) => None,
-            },
+        match (self.log, self.ahead_by(), self.below_log_start()) {
+            (Log::Known { .. }, Some(ahead), _) => Some(format!("commit is {ahead} beyond the end")),
+            (Log::Known { start, .. }, _, Some(below)) => {
+                Some(format!("log starts at {start}: {below} deleted unread"))
+            }
+            (log, ..) => log.trouble(),
         }
     }
 }
 
 impl Log {
+    /// Why it is not known where it begins and ends, if it is not.
+    pub fn trouble(self) -> Option<String> {
+        match self {
+            Log::Known { .. } => None,
+            Log::NoTopic => Some("no such topic".to_owned()),
+            Log::NoPartition => Some("no such partition".to_owned()),
+            Log::NoLeader => Some("no leader".to_owned()),
+            Log::Unknown(None) => Some("not known".to_owned()),
+            Log::Unknown(Some(code)) => Some(format!("not known: {code}")),
+        }
+    }
+
+    /// Whether it may well be there, and only nobody can say at the moment.
+    pub fn may_be_there(self) -> bool {
+        matches!(self, Log::NoLeader | Log::Unknown(_))
+    }
+
     /// Where it begins, if known.
     pub fn start(self) -> Option<i64> {
         if let Log::Known { start, .. } = self { Some(start) } else { None }
@@ -147,7 +207,7 @@ pub async fn load(
     }
     let logs = logs(admin, &partitions(&views), isolation).await?;
     for row in views.iter_mut().flat_map(|view| &mut view.rows) {
-        row.log = logs.get(&row.partition).copied().unwrap_or(Log::NoLeader);
+        row.log = logs.get(&row.partition).copied().unwrap_or(Log::Unknown(None));
     }
     Ok((views, failures))
 }
@@ -205,7 +265,7 @@ fn with_rows(mut view: View, committed: BTreeMap<TopicPartition, OffsetAndMetada
     let empty = |partition: &TopicPartition| Row {
         partition: partition.clone(),
         committed: None,
-        log: Log::NoLeader,
+        log: Log::Unknown(None),
         member: None,
     };
     for (partition, offset) in committed {
@@ -260,29 +320,44 @@ pub async fn logs(
         .iter()
         .map(|partition| (partition.clone(), place(topics.get(&*partition.topic), partition)))
         .collect();
-    let led: Vec<&TopicPartition> =
-        logs.iter().filter(|(_, log)| matches!(log, Log::Known { .. })).map(|(partition, _)| partition).collect();
-    let wanted = |spec| led.iter().map(|partition| ((*partition).clone(), spec)).collect::<Vec<_>>();
-    let (starts, ends) = tokio::try_join!(
-        admin.list_offsets_with(isolation, wanted(OffsetSpec::Earliest)),
-        admin.list_offsets_with(isolation, wanted(OffsetSpec::Latest)),
-    )?;
+    let led = logs.iter().filter(|(_, log)| **log == Log::Unknown(None)).map(|(partition, _)| partition.clone());
+    let led: Vec<TopicPartition> = led.collect();
+    let list = async |spec| {
+        let wanted = led.iter().map(|partition| (partition.clone(), spec));
+        admin.list_offsets_with(isolation, wanted).await
+    };
+    // In this order, so that no log is seen to begin behind its end because of the moment.
+    let starts = list(OffsetSpec::Earliest).await?;
+    let ends = list(OffsetSpec::Latest).await?;
     for (partition, log) in &mut logs {
         let offset = |of: &BTreeMap<_, pagemark_client::ListedOffset>| of.get(partition).and_then(|found| found.offset);
         if let (Some(start), Some(end)) = (offset(&starts), offset(&ends)) {
-            *log = Log::Known { start, end };
+            *log = known(start, end);
         }
     }
     Ok(logs)
 }
 
-/// Where a partition stands in its topic; its offsets are to be asked for if it has a leader.
+/// A log as two answers tell it, which need not fit.
+fn known(start: i64, end: i64) -> Log {
+    Log::Known { start: start.min(end), end }
+}
+
+/// Where a partition stands in its topic. If it has a leader its offsets are not known yet, and are to be asked for.
 fn place(topic: Option<&Result<Topic, Error>>, partition: &TopicPartition) -> Log {
-    let Some(Ok(topic)) = topic else { return Log::NoTopic };
+    let topic = match topic {
+        Some(Ok(topic)) => topic,
+        Some(Err(error)) => match error.code() {
+            Some(Code::UNKNOWN_TOPIC_OR_PARTITION) => return Log::NoTopic,
+            Some(Code::LEADER_NOT_AVAILABLE) => return Log::NoLeader,
+            code => return Log::Unknown(code),
+        },
+        None => return Log::Unknown(None), // every topic that was asked for has an answer
+    };
     match topic.partitions.iter().find(|found| found.index == partition.partition) {
         None => Log::NoPartition,
         Some(found) if found.leader.is_none() => Log::NoLeader,
-        Some(_) => Log::Known { start: 0, end: 0 },
+        Some(_) => Log::Unknown(None),
     }
 }
 
@@ -315,9 +390,63 @@ mod tests {
             (row(Some(4), Log::NoTopic), None, Some(3), Some("no such topic")),
             (row(Some(4), Log::NoPartition), None, Some(3), Some("no such partition")),
             (row(Some(4), Log::NoLeader), None, Some(3), Some("no leader")),
+            (row(Some(4), Log::Unknown(None)), None, Some(3), Some("not known")),
+            (
+                row(Some(4), Log::Unknown(Some(Code::TOPIC_AUTHORIZATION_FAILED))),
+                None,
+                Some(3),
+                Some("not known: TOPIC_AUTHORIZATION_FAILED (29)"),
+            ),
         ];
         for (row, lag, last_done, note) in cases {
             assert_eq!((row.lag(), row.last_done(), row.note().as_deref()), (lag, last_done, note), "{row:?}");
         }
+    }
+    #[test]
+    fn a_lag_that_nobody_knows_is_never_called_0_o_41() {
+        let log = Log::Known { start: 10, end: 20 };
+        let empty = Log::Known { start: 20, end: 20 };
+        let cases = [
+            (vec![row(Some(15), log), row(Some(18), log)], Some(7), Some(7), None),
+            (vec![row(Some(15), log), row(Some(4), Log::NoTopic)], Some(5), Some(5), None),
+            (vec![row(Some(15), log), row(None, empty)], Some(5), Some(5), None),
+            (vec![], None, None, None),
+            (vec![row(None, log)], None, None, Some("1 partition without a commit")),
+            (vec![row(Some(4), Log::NoLeader)], None, None, Some("1 partition whose log end is not known")),
+            (
+                vec![row(Some(15), log), row(None, log), row(None, log), row(Some(4), Log::Unknown(None))],
+                None,
+                Some(5),
+                Some("2 partitions without a commit, 1 partition whose log end is not known"),
+            ),
+            (vec![row(Some(0), Log::Known { start: 0, end: i64::MAX }); 2], Some(i64::MAX), Some(i64::MAX), None),
+        ];
+        for (rows, lag, least, not_counted) in cases {
+            let listed = GroupListing {
+                group_id: "billing".to_owned(),
+                protocol_type: String::new(),
+                state: String::new(),
+                group_type: String::new(),
+            };
+            let view = View { rows, ..undescribed(&listed, None) };
+            let found = (view.lag(), view.lag_at_least(), view.not_counted());
+            assert_eq!(found, (lag, least, not_counted.map(str::to_owned)), "{:?}", view.rows);
+        }
+    }
+
+    #[test]
+    fn only_a_broker_that_says_so_makes_a_topic_missing_o_41() {
+        let partition = TopicPartition::new("orders", 0);
+        let refused = |code| place(Some(&Err(Error::Refused { code, message: String::new() })), &partition);
+        assert_eq!(refused(Code::UNKNOWN_TOPIC_OR_PARTITION), Log::NoTopic);
+        assert_eq!(refused(Code::LEADER_NOT_AVAILABLE), Log::NoLeader);
+        let forbidden = Code::TOPIC_AUTHORIZATION_FAILED;
+        assert_eq!(refused(forbidden), Log::Unknown(Some(forbidden)));
+    }
+
+    #[test]
+    fn a_log_never_begins_behind_its_end() {
+        assert_eq!(known(100, 150), Log::Known { start: 100, end: 150 });
+        assert_eq!(known(150, 100), Log::Known { start: 100, end: 100 });
     }
 }

@@ -144,6 +144,27 @@ fn members_are_shown_and_partitions_without_a_commit_have_a_dash_g_35() {
 }
 
 #[test]
+fn a_lag_that_nobody_knows_is_never_called_0_o_41() {
+    let mut session = Session::start();
+    billing(&session);
+    session.fill("orders", 3, 0..2);
+    for group in ["billing", "fresh"] {
+        with_member(&session.broker.1.clone(), group, |member| {
+            session.run(&["group", "list", "--sort", "lag"]);
+            session.run(&["group", "list", "--sort", "lag", "-o", "csv"]);
+            session.run(&["group", "describe", group, "--lagging"]);
+            session.run(&["group", "describe", group, "--state"]);
+            session.run(&["group", "lag", group, "-t", "orders:1,3", "-o", "json"]);
+            session.run(&["group", "lag", group, "--fail-over", "1000"]);
+            session.run(&["group", "lag", group, "--fail-over", "5"]);
+            session.run(&["group", "lag", group, "--fail-over", "5", "-t", "orders:1", "-o", "csv"]);
+            drop(member);
+        });
+    }
+    session.check("unknown_lag");
+}
+
+#[test]
 fn names_of_others_are_shown_safely_and_exactly_to_programs() {
     let mut session = Session::start();
     session.quietly(&["topic", "create", "orders", "-p", "1"], "");

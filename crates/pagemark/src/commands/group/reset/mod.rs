@@ -43,7 +43,8 @@ const EXAMPLES: &str = "Examples:
 Without -t, the partitions for which the group has committed something. Offsets
 outside a log become its nearest end. NEW-OFFSET is the NEXT offset that the
 group will read. Counts are of offsets; transaction markers and compacted
-records are among them. Exit code 5: the group has members.";
+records are among them. A partition without a leader is left as it is, and then
+--execute has exit code 1. Exit code 5: the group has members.";
 
 /// Arguments of `pagemark group reset`.
 #[derive(Debug, Args)]
@@ -208,8 +209,8 @@ async fn reset(admin: &Admin, properties: &Properties, arguments: &Reset, to: &T
                 return Err(Failure { message: format!("{}; {extent}", failure.message), ..failure });
             }
         }
-        let failures = read_back(admin, group, &plan).await.map_err(about)?;
-        return Ok(show::answer(group, &standing, &plan, &seen, true).failing(failures));
+        let wrong = read_back(admin, group, &plan).await.map_err(about)?;
+        return Ok(show::answer(group, &standing, &plan, &seen, true).failing(wrong.into_iter().chain(plan.failures())));
     }
 }
 

@@ -30,8 +30,8 @@ pub(super) enum To {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) rows: Vec<Row>,
-    /// Partitions with a commit that cannot be reset, and why.
-    pub(super) left: Vec<(TopicPartition, Option<i64>, &'static str)>,
+    /// Partitions with a commit that cannot be reset, with their logs, which are not known.
+    pub(super) left: Vec<(TopicPartition, Option<i64>, Log)>,
 }
 
 /// What it would do to a partition.
@@ -59,6 +59,16 @@ pub(super) enum Effect {
     Begin,
     /// It is there already.
     Nothing,
+}
+
+impl Plan {
+    /// A failure for each partition that was to be reset and was not, though it may well be there.
+    pub(super) fn failures(&self) -> impl Iterator<Item = Failure> + '_ {
+        let left = self.left.iter().filter(|(.., log)| log.may_be_there());
+        left.map(|(partition, _, log)| {
+            Failure::failed(format!("{partition}: {}, left as it is", log.trouble().unwrap_or_default()))
+        })
+    }
 }
 
 impl Row {
@@ -122,20 +132,9 @@ pub(super) async fn make(admin: &Admin, group: &str, targets: &[Target], to: &To
     let mut plan = Plan { rows: Vec::new(), left: Vec::new() };
     for (partition, log) in logs {
         let from = committed.get(&partition).map(|committed| committed.offset);
-        let (start, end) = match log {
-            Log::Known { start, end } => (start, end),
-            Log::NoTopic => {
-                plan.left.push((partition, from, "no such topic"));
-                continue;
-            }
-            Log::NoPartition => {
-                plan.left.push((partition, from, "no such partition"));
-                continue;
-            }
-            Log::NoLeader => {
-                plan.left.push((partition, from, "no leader"));
-                continue;
-            }
+        let Log::Known { start, end } = log else {
+            plan.left.push((partition, from, log));
+            continue;
         };
         let asked = match to {
             To::Earliest => start,
@@ -154,8 +153,8 @@ pub(super) async fn make(admin: &Admin, group: &str, targets: &[Target], to: &To
         plan.rows.push(Row { partition, from, to, asked: Some(asked).filter(|asked| *asked != to), log: (start, end) });
     }
     match &plan.left[..] {
-        [(partition, _, why), ..] if plan.rows.is_empty() || !targets.is_empty() => {
-            Err(Failure::failed(format!("{partition}: {why}")))
+        [(partition, _, log), ..] if plan.rows.is_empty() || !targets.is_empty() => {
+            Err(Failure::failed(format!("{partition}: {}", log.trouble().unwrap_or_default())))
         }
         _ => Ok(plan),
     }
@@ -249,6 +248,16 @@ mod tests {
         assert_eq!((row(Some(4), 9).effect(), row(Some(4), 9).touched()), (Effect::Skip(5), Some((4, 9))));
         assert_eq!((row(Some(4), 4).effect(), row(Some(4), 4).touched()), (Effect::Nothing, None));
         assert_eq!((row(None, 4).effect(), row(None, 4).touched()), (Effect::Begin, None));
+    }
+
+    #[test]
+    fn a_partition_that_could_not_be_reset_is_a_failure_unless_it_is_gone() {
+        let left = |at, log| (TopicPartition::new("orders", at), Some(4), log);
+        let logs = [Log::NoTopic, Log::NoPartition, Log::NoLeader, Log::Unknown(None)];
+        let plan = Plan { rows: Vec::new(), left: (0..).zip(logs).map(|(at, log)| left(at, log)).collect() };
+        let said: Vec<String> = plan.failures().map(|failure| failure.message).collect();
+        assert_eq!(said, ["orders-2: no leader, left as it is", "orders-3: not known, left as it is"]);
+        assert!(plan.failures().all(|failure| failure.exit == crate::exit::Exit::Failed));
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn table(plan: &Plan, seen: &BTreeMap<TopicPartition, Seen>) -> Table {
             Cell::words(row.note()),
         ]);
     }
-    for (partition, from, why) in &plan.left {
+    for (partition, from, log) in &plan.left {
         table.row([
             Cell::from(&*partition.topic),
             partition.partition.into(),
@@ -107,7 +107,7 @@ fn table(plan: &Plan, seen: &BTreeMap<TopicPartition, Seen>) -> Table {
             Cell::Absent,
             Cell::Absent,
             Cell::Absent,
-            Cell::Words(format!("{why}, left as it is")),
+            Cell::Words(format!("{}, left as it is", log.trouble().unwrap_or_default())),
         ]);
     }
     table
