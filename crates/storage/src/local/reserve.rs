@@ -132,8 +132,7 @@ impl Reserve {
             }
             (Step::Create(_), Ok(_)) => None,
             (Step::Allocate(part, file), Ok(_)) => {
-                let bytes = lane.space.size_of(part);
-                lane.space.hold(part, bytes);
+                lane.space.took(part);
                 Some(Step::Sync(file))
             }
             (Step::Allocate(part, file), Err(error)) => {
@@ -146,14 +145,15 @@ impl Reserve {
             (Step::Close(_), _) => Some(Step::SyncDir),
             (Step::SyncDir, _) => Some(Step::Measure),
             (Step::Remove(part), result) => {
-                // Somebody may have removed it by hand.
-                if let Err(error) = result
-                    && error.kind() != io::ErrorKind::NotFound
-                {
-                    tracing::warn!(%error, path = part.path(), "a part of the reserve could not be given up");
-                    self.hopeless = true;
+                match result {
+                    // Somebody may have removed it by hand.
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        tracing::warn!(%error, path = part.path(), "a part of the reserve could not be given up");
+                        self.hopeless = true;
+                        lane.space.lost(part);
+                    }
+                    _ => lane.space.gave_up(part),
                 }
-                lane.space.hold(part, 0);
                 Some(Step::Measure)
             }
         };

@@ -45,7 +45,9 @@ struct UnderWay {
 /// What is known of the room, behind the lane's lock.
 #[derive(Debug, Default)]
 pub(super) struct Space {
-    /// How large the reserve is to be; 0 for "nothing is ever refused".
+    /// How large the reserve is to be at most; 0 for "nothing is ever refused".
+    configured: u64,
+    /// And how large on a file system of this size.
     wanted: u64,
     /// How large its parts are.
     held: [u64; 2],
@@ -89,8 +91,8 @@ pub(super) struct Space {
 
 impl Space {
     /// `unpacked`: what the log holds at the start.
-    pub(super) fn new(wanted: u64, unpacked: u64) -> Space {
-        Space { wanted, unpacked, due: true, ..Space::default() }
+    pub(super) fn new(configured: u64, unpacked: u64) -> Space {
+        Space { configured, wanted: configured, unpacked, due: true, ..Space::default() }
     }
 
     /// What the seam tells.
@@ -190,7 +192,7 @@ impl Space {
 
     pub(super) fn measured(&mut self, found: disk::Space) {
         if found.total_bytes > 0 {
-            self.wanted = self.wanted.min(found.total_bytes / MOST_OF_ALL);
+            self.wanted = self.configured.min(found.total_bytes / MOST_OF_ALL);
         }
         self.free = Some(found.usable_bytes);
         self.looked_from = self.look_from;
@@ -377,8 +379,22 @@ impl Space {
         self.held[part as usize]
     }
 
-    pub(super) fn hold(&mut self, part: Part, bytes: u64) {
+    /// A part was taken: what it holds is free no more, before anybody looks again.
+    pub(super) fn took(&mut self, part: Part) {
+        let bytes = self.size_of(part);
         self.held[part as usize] = bytes;
+        self.free = self.free.map(|free| free.saturating_sub(bytes));
+    }
+
+    /// A part was given up: what it held is free.
+    pub(super) fn gave_up(&mut self, part: Part) {
+        let bytes = self.lost(part);
+        self.free = self.free.map(|free| free.saturating_add(bytes));
+    }
+
+    /// Nobody knows what became of a part of so many bytes.
+    pub(super) fn lost(&mut self, part: Part) -> u64 {
+        std::mem::take(&mut self.held[part as usize])
     }
 
     /// The part that is to be given up now.
@@ -386,10 +402,17 @@ impl Space {
         // Where others were quicker the last part alone may not do.
         let not_enough = self.held(Part::Last) == 0 && self.put_off.is_some_and(|bytes| !self.has_place(bytes));
         let goes = |part: &Part| match part {
-            Part::First => self.is_scarce() || (self.lent && not_enough),
-            Part::Last => self.lent,
+            Part::First => self.is_scarce() || (self.lent && not_enough) || self.is_outgrown(*part),
+            Part::Last => self.lent || self.is_outgrown(*part),
         };
         [Part::First, Part::Last].into_iter().filter(|part| self.held(*part) > 0).find(goes)
+    }
+
+    /// The file system was enlarged: a part is to be taken anew, larger, and all of the reserve has its place. A little larger is
+    /// not worth it; some file systems say another size each time.
+    fn is_outgrown(&self, part: Part) -> bool {
+        let (held, line) = (self.held(part), self.scarce_line());
+        !self.lent && held + held / 16 < self.size_of(part) && self.left().is_some_and(|left| left >= line + line / 16)
     }
 
     /// The part that may be taken: there is that much beyond everything else, and as much again as nobody looks.
@@ -499,9 +522,57 @@ mod tests {
         );
         space.accepted(MIB / 2 + 1);
         assert_eq!((space.room, space.gives_up()), (Room::Exhausted, Some(Part::First)));
-        space.hold(Part::First, 0);
+        space.gave_up(Part::First);
         look(&mut space, 15 * MIB);
         assert_eq!(space.room, Room::Scarce, "now it is theirs");
+    }
+
+    /// While it was taken its bytes counted twice, as free and as held, and records were let in that had no place. While it was
+    /// given up they counted as neither, and a commit that came before the next look was refused.
+    #[test]
+    fn what_is_left_stays_the_same_while_the_reserve_is_taken_or_given_up_r_98() {
+        let mut space = space(16 * MIB, 40 * MIB);
+        for part in [Part::Last, Part::First] {
+            space.took(part);
+            assert_eq!((space.left(), space.told().spare_bytes), (Some(40 * MIB), 10 * MIB), "{part:?}");
+        }
+        assert_eq!(space.free, Some(24 * MIB));
+        look(&mut space, MIB);
+        assert_eq!((space.room, space.gives_up()), (Room::Exhausted, Some(Part::First)));
+        space.gave_up(Part::First);
+        space.accepted(1);
+        assert_eq!(space.room, Room::Scarce, "commits have it before anybody looks");
+        space.gave_up(Part::Last);
+        assert_eq!((space.free, space.left()), (Some(17 * MIB), Some(17 * MIB - 2)));
+        assert_eq!(space.told().reserved_bytes, 0);
+    }
+
+    #[test]
+    fn on_a_disk_that_was_enlarged_the_reserve_grows_without_a_restart() {
+        let mut space = Space::new(512 * MIB, 0);
+        let look = |space: &mut Space, free, total| {
+            space.measured(disk::Space { usable_bytes: free * MIB, total_bytes: total * MIB });
+        };
+        look(&mut space, 300, 400);
+        for part in [Part::Last, Part::First] {
+            assert_eq!(space.takes(), Some(part));
+            space.took(part);
+        }
+        assert_eq!((space.told().reserved_bytes, space.gives_up(), space.takes()), (100 * MIB, None, None));
+        look(&mut space, 200, 401);
+        assert_eq!(space.gives_up(), None, "not for so little: a file system may say something else each time");
+        look(&mut space, 500, 4000);
+        assert_eq!((space.room, space.gives_up()), (Room::Enough, None), "it would have no place");
+        look(&mut space, 3800, 4000);
+        for part in [Part::First, Part::Last] {
+            assert_eq!(space.gives_up(), Some(part));
+            space.gave_up(part);
+        }
+        for part in [Part::Last, Part::First] {
+            assert_eq!((space.gives_up(), space.takes()), (None, Some(part)));
+            space.took(part);
+        }
+        assert_eq!((space.told().reserved_bytes, space.gives_up(), space.takes()), (512 * MIB, None, None));
     }
 
     #[test]
@@ -574,15 +645,15 @@ mod tests {
     fn the_first_part_is_for_commits_and_the_last_for_a_checkpoint_without_another_place() {
         let mut space = space(16 * MIB, 40 * MIB);
         assert_eq!(space.takes(), Some(Part::Last), "it may be needed first");
-        space.hold(Part::Last, 4 * MIB);
+        space.took(Part::Last);
         look(&mut space, 36 * MIB);
         assert_eq!(space.takes(), Some(Part::First));
-        space.hold(Part::First, 12 * MIB);
+        space.took(Part::First);
         look(&mut space, 4 * MIB);
         assert_eq!((space.room, space.gives_up(), space.takes()), (Room::Enough, None, None));
         look(&mut space, MIB);
         assert_eq!((space.room, space.gives_up()), (Room::Exhausted, Some(Part::First)), "nobody has it yet");
-        space.hold(Part::First, 0);
+        space.gave_up(Part::First);
         look(&mut space, 13 * MIB);
         assert_eq!((space.room, space.gives_up()), (Room::Scarce, None));
         look(&mut space, 0);
@@ -590,7 +661,7 @@ mod tests {
         assert!(!space.admits(8 * MIB) && !space.lent, "it would not do");
         assert!(!space.admits(MIB) && space.lent);
         assert_eq!(space.gives_up(), Some(Part::Last));
-        space.hold(Part::Last, 0);
+        space.gave_up(Part::Last);
         look(&mut space, 4 * MIB);
         assert!(space.has_place_again() && !space.puts_off());
         assert_eq!(space.takes(), None, "it is in use");
@@ -625,11 +696,11 @@ mod tests {
 
     #[test]
     fn a_reserve_that_was_lent_in_vain_is_taken_again() {
-        let mut space = space(16 * MIB, 0);
-        space.hold(Part::Last, 4 * MIB);
+        let mut space = space(16 * MIB, 4 * MIB);
+        space.took(Part::Last);
         assert!(!space.admits(2 * MIB) && space.lent);
         assert_eq!(space.gives_up(), Some(Part::Last));
-        space.hold(Part::Last, 0);
+        space.gave_up(Part::Last);
         look(&mut space, MIB);
         assert!(!space.has_place_again() && !space.lent, "others were quicker, and nothing is left to lend");
         look(&mut space, 8 * MIB);
@@ -640,25 +711,25 @@ mod tests {
     #[test]
     fn all_of_the_reserve_is_lent_where_the_last_part_does_not_do() {
         let mut space = space(16 * MIB, 40 * MIB);
-        space.hold(Part::First, 12 * MIB);
-        space.hold(Part::Last, 4 * MIB);
+        space.took(Part::First);
+        space.took(Part::Last);
         look(&mut space, 4 * MIB);
         assert_eq!(space.room, Room::Enough);
         assert!(!space.admits(10 * MIB) && space.lent);
         assert_eq!(space.gives_up(), Some(Part::Last));
-        space.hold(Part::Last, 0);
+        space.gave_up(Part::Last);
         look(&mut space, 8 * MIB);
         assert!(!space.has_place_again() && space.lent);
         assert_eq!((space.gives_up(), space.takes()), (Some(Part::First), None));
-        space.hold(Part::First, 0);
+        space.gave_up(Part::First);
         look(&mut space, 20 * MIB);
         assert!(space.has_place_again());
     }
 
     #[test]
     fn a_checkpoint_that_met_the_end_of_the_disk_may_have_the_reserve() {
-        let mut space = space(16 * MIB, 2 * MIB);
-        space.hold(Part::Last, 4 * MIB);
+        let mut space = space(16 * MIB, 6 * MIB);
+        space.took(Part::Last);
         assert!(space.admits(MIB));
         space.checkpoint_begins(MIB);
         space.checkpoint_gave_up(true);

@@ -115,6 +115,33 @@ fn a_disk_that_fills_up_is_seen_before_a_write_fails_and_is_gone_on_with() {
     life.append(0, 900);
 }
 
+/// What the reserve took counted twice until the next look, two syncs later: records were let in that had no place. What it gave up
+/// counted as neither held nor free: a commit in between found the disk full.
+#[test]
+fn records_and_commits_find_what_is_there_while_the_reserve_is_taken_and_given_up_r_98() {
+    let disk = Arc::new(MemoryDisk::new(11));
+    disk.set_capacity(CAPACITY);
+    let manual = ManualEngine::open(disk.clone(), options()).unwrap();
+    while manual.step_background() {
+        let reserve = disk.files().into_iter().filter(|(path, _)| path.starts_with("reserve"));
+        let left = disk.free() + reserve.map(|(_, bytes)| bytes as u64).sum::<u64>();
+        assert!(manual.engine().headroom().spare_bytes <= left.saturating_sub(RESERVE + LAST) / 2);
+    }
+    assert!(has_reserve(&disk));
+    drop(manual);
+    disk.restart(Cut::Kill);
+    let life = Life::new(&disk);
+    let (other, free) = (disk.create("other").unwrap(), disk.free());
+    disk.allocate(other, free - LAST + 1000).unwrap();
+    life.manual.look_at_room();
+    while has_reserve(&disk) {
+        assert!(life.manual.step_background());
+    }
+    let batch = TestBatch { payload: 100, ..TestBatch::at(life.ends[1]) };
+    life.manual.engine().append(ShardId(1), ShardEpoch(1), vec![single(partition(1, 1), batch)]).unwrap();
+    assert_eq!(life.room(), Room::Scarce, "there is more than the whole reserve");
+}
+
 #[test]
 fn what_others_write_counts_too_and_is_forgotten_when_it_goes() {
     let disk = Arc::new(MemoryDisk::new(2));
