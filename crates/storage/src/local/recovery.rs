@@ -106,7 +106,7 @@ fn choose(
     for candidate in candidates {
         let (head, mut fold) = (&candidate.head, candidate.fold.clone());
         candidates::place_blocks(&mut fold, &candidate.packs);
-        let mut trial = Replay::new(disk, options, &log.used, fold, head.position, head.next_lsn);
+        let mut trial = log.replay(disk, options, fold, head);
         trial.run().map_err(replay_error)?;
         let damage = trial.damaged_records + u64::from(trial.metadata_damaged);
         ranked.push(((damage, candidate.defects()), candidate));
@@ -214,6 +214,15 @@ struct LogDir {
     illegible: Option<u64>,
 }
 
+impl LogDir {
+    /// A replay of what follows a checkpoint.
+    fn replay<'a>(&'a self, disk: &'a dyn Disk, options: &'a LocalOptions, fold: Fold, head: &Head) -> Replay<'a> {
+        let mut replay = Replay::new(disk, options, &self.used, fold, head.position, head.next_lsn);
+        replay.end_is_illegible = self.illegible.is_some_and(|generation| generation >= head.position.generation);
+        replay
+    }
+}
+
 /// Files whose generation is below `oldest` are needed by no checkpoint.
 fn find_log_files(disk: &dyn Disk, mut incarnations: BTreeSet<u64>, oldest: u64) -> Result<LogDir, OpenError> {
     let doing = "reading a log file's header";
@@ -317,8 +326,7 @@ fn assemble(
         // What was appended since may belong to the checkpoint that was passed over.
         end_segments(&mut fold);
     }
-    let mut replay = Replay::new(disk, options, &log.used, fold, head.position, head.next_lsn);
-    replay.end_is_illegible = log.illegible.is_some_and(|generation| generation >= head.position.generation);
+    let mut replay = log.replay(disk, options, fold, &head);
     replay.run().map_err(replay_error)?;
     let damaged = replay.damaged_records > 0 || replay.metadata_damaged;
     if replay.gap {
@@ -329,7 +337,7 @@ fn assemble(
     prepare(disk, found)?;
     // Also what is written again may need some place, where a file system never writes in place.
     give_up_at_start(disk);
-    log.blank_synced = log.blank.iter().all(|(_, file, _)| disk.sync_data(*file).is_ok());
+    let blank_synced = log.blank.iter().all(|(_, file, _)| disk.sync_data(*file).is_ok());
     let later_file = log.used.range(head.next_generation..).next().is_some();
     let undamaged = !damaged && replay.damaged_flushes == 0;
     summary.clean = head.clean && !summary.fell_back && replay.changes == 0 && undamaged && !later_file;
@@ -352,6 +360,7 @@ fn assemble(
     let exact = summary.clean && summary.quarantined.len() == known_bad && !single;
     let checkpointer = Checkpointer::new(if exact { chain } else { Chain::default() });
     let least_generation = head.next_generation.max(log.illegible.map_or(0, |generation| generation.saturating_add(1)));
+    log.blank_synced = blank_synced;
     let mut lane = build_lane(options, fold, (at, next_lsn, least_generation), log, retained, stored);
     reuse_retired(&mut lane);
     if !summary.clean {
