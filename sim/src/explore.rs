@@ -320,7 +320,7 @@ impl Story<'_> {
             let group = AtomicGroup(vec![Append::new(partition, batch)]);
             let ticket = rig
                 .engine
-                .append(shard_of(partition.topic), ShardEpoch(1), vec![group])
+                .append(shard_of(partition.topic), ShardEpoch(1), &[group])
                 .map_err(|e| refused(&format!("{partition} at {end}"), &e))?;
             last = Some(ticket);
         }

@@ -63,12 +63,17 @@ impl Partition {
     }
 
     /// Takes note of what the engine said when the partition was opened. Epochs change only at a start; rotten bytes may be
-    /// met at any time, and are known when the shard is opened again.
+    /// met at any time.
     pub fn set_opened(&self, opened: &OpenedPartition) {
         let _ = self.opened.set(opened.epochs.clone());
         if let Some(why) = &opened.quarantined {
-            let _ = self.quarantined.set(Arc::clone(why));
+            self.quarantine(why);
         }
+    }
+
+    /// Its bytes have rotted: it may not be used any more.
+    pub fn quarantine(&self, why: &Arc<str>) {
+        let _ = self.quarantined.set(Arc::clone(why));
     }
 
     /// The present leader epoch (P-26).

@@ -50,7 +50,7 @@ fn main() {
                         while start.elapsed() < RUN {
                             let batch = TestBatch { payload: 1024 - 61, ..TestBatch::at(base) };
                             let ticket =
-                                engine.append(ShardId(0), ShardEpoch(1), vec![single(*key, batch)]).expect("accepted");
+                                engine.append(ShardId(0), ShardEpoch(1), &[single(*key, batch)]).expect("accepted");
                             let mut lsn = durable.lsn.lock().expect("no panic");
                             while *lsn < ticket.0.0 {
                                 lsn = durable.moved.wait(lsn).expect("no panic");

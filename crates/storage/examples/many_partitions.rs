@@ -33,7 +33,8 @@ fn write(engine: &LocalEngine, partitions: u64, batches: std::ops::Range<u64>) -
         groups.push(single(partition(1, p), TestBatch { payload: 1024 - 61, ..TestBatch::at(base) }));
         if groups.len() == 64 {
             let begun = Instant::now();
-            let ticket = engine.append(OWNER.0, OWNER.1, std::mem::take(&mut groups)).expect("accepted");
+            let ticket = engine.append(OWNER.0, OWNER.1, &groups).expect("accepted");
+            groups.clear();
             wait_durable(engine, ticket);
             waits.push(begun.elapsed());
         }

@@ -128,7 +128,7 @@ fn opened(fresh: Fresh<'_>, partitions: u32) -> Arc<dyn Engine> {
 }
 
 fn append(engine: &dyn Engine, batch: TestBatch) -> Ticket {
-    let ticket = engine.append(SHARD, EPOCH, vec![single(partition(1, 0), batch)]).expect("the batch is in order");
+    let ticket = engine.append(SHARD, EPOCH, &[single(partition(1, 0), batch)]).expect("the batch is in order");
     wait_durable(engine, ticket);
     ticket
 }
@@ -179,7 +179,7 @@ pub fn refuses_a_wrong_base(fresh: Fresh<'_>) {
     let engine = opened(fresh, 1);
     append(&*engine, TestBatch::at(0));
     for given in [0, 2] {
-        let refused = engine.append(SHARD, EPOCH, vec![single(partition(1, 0), TestBatch::at(given))]);
+        let refused = engine.append(SHARD, EPOCH, &[single(partition(1, 0), TestBatch::at(given))]);
         let expected = EngineError::WrongBase { partition: partition(1, 0), given: Offset(given), expected: Offset(1) };
         assert_eq!(refused, Err(expected));
     }
@@ -187,7 +187,7 @@ pub fn refuses_a_wrong_base(fresh: Fresh<'_>) {
     short.truncate(70);
     for garbage in [Bytes::new(), Bytes::from_static(&[0xff; 80]), short] {
         let group = AtomicGroup(vec![Append::new(partition(1, 0), garbage)]);
-        assert!(matches!(engine.append(SHARD, EPOCH, vec![group]), Err(EngineError::WrongBase { .. })));
+        assert!(matches!(engine.append(SHARD, EPOCH, &[group]), Err(EngineError::WrongBase { .. })));
     }
     assert_eq!(engine.extent(partition(1, 0)).expect("known").log_end, Offset(1));
 }
@@ -198,14 +198,14 @@ pub fn fences_older_epochs(fresh: Fresh<'_>) {
     let (mine, other) = (partition(1, 0), partition(1, 1));
     assert!(matches!(engine.open(SHARD, EPOCH, &[mine]), Err(EngineError::Fenced)), "the same epoch twice");
     engine.open(SHARD, ShardEpoch(2), &[mine]).expect("a higher epoch");
-    let append = |epoch, key| engine.append(SHARD, epoch, vec![single(key, TestBatch::at(0))]);
+    let append = |epoch, key| engine.append(SHARD, epoch, &[single(key, TestBatch::at(0))]);
     assert_eq!(append(EPOCH, mine), Err(EngineError::Fenced));
     append(ShardEpoch(2), other).expect("what was opened in the shard before stays in it");
     assert_eq!(append(ShardEpoch(3), mine), Err(EngineError::Fenced), "nobody opened this epoch");
     append(ShardEpoch(2), mine).expect("the owner");
     engine.open(ShardId(9), EPOCH, &[mine]).expect("another shard takes it over");
     let group = vec![single(mine, TestBatch::at(1))];
-    assert_eq!(engine.append(SHARD, ShardEpoch(2), group), Err(EngineError::Fenced));
+    assert_eq!(engine.append(SHARD, ShardEpoch(2), &group), Err(EngineError::Fenced));
     let unknown = engine.open(ShardId(7), EPOCH, &[partition(5, 0)]).map(|_| ());
     assert_eq!(unknown, Err(EngineError::UnknownPartition(partition(5, 0))));
 }
@@ -215,16 +215,16 @@ pub fn takes_all_of_a_call_or_nothing(fresh: Fresh<'_>) {
     let engine = opened(fresh, 2);
     let (a, b) = (partition(1, 0), partition(1, 1));
     let bad = vec![single(a, TestBatch::at(0)), single(b, TestBatch::at(5))];
-    assert!(matches!(engine.append(SHARD, EPOCH, bad), Err(EngineError::WrongBase { .. })));
+    assert!(matches!(engine.append(SHARD, EPOCH, &bad), Err(EngineError::WrongBase { .. })));
     let unknown = vec![single(a, TestBatch::at(0)), single(partition(1, 2), TestBatch::at(0))];
-    assert!(matches!(engine.append(SHARD, EPOCH, unknown), Err(EngineError::UnknownPartition(_))));
+    assert!(matches!(engine.append(SHARD, EPOCH, &unknown), Err(EngineError::UnknownPartition(_))));
     assert_eq!(engine.extent(a).expect("known").log_end, Offset(0));
     let both = AtomicGroup(vec![
         Append::new(a, TestBatch::at(0).build()),
         Append::new(b, TestBatch::at(0).build()),
         Append::new(a, TestBatch::at(1).build()),
     ]);
-    let ticket = engine.append(SHARD, EPOCH, vec![both, single(a, TestBatch::at(2))]).expect("in order");
+    let ticket = engine.append(SHARD, EPOCH, &[both, single(a, TestBatch::at(2))]).expect("in order");
     wait_durable(&*engine, ticket);
     assert_eq!(engine.extent(a).expect("known").durable_end, Offset(3));
     assert_eq!(engine.extent(b).expect("known").durable_end, Offset(1));
@@ -235,7 +235,7 @@ pub fn refuses_what_no_log_record_can_hold(fresh: Fresh<'_>) {
     let engine = opened(fresh, 1);
     let large = TestBatch { payload: 32 << 20, ..TestBatch::at(1) };
     let groups = vec![single(partition(1, 0), TestBatch::at(0)), single(partition(1, 0), large)];
-    assert!(matches!(engine.append(SHARD, EPOCH, groups), Err(EngineError::TooLarge { .. })));
+    assert!(matches!(engine.append(SHARD, EPOCH, &groups), Err(EngineError::TooLarge { .. })));
     assert_eq!(engine.extent(partition(1, 0)).expect("known").log_end, Offset(0));
 }
 
@@ -323,7 +323,7 @@ pub fn deletes_idempotently(fresh: Fresh<'_>) {
     assert!(engine.topics().is_empty());
     let unknown = EngineError::UnknownPartition(partition(1, 0));
     assert_eq!(engine.read(partition(1, 0), Offset(0), 1, NO_BOUND).map(|_| ()), Err(unknown.clone()));
-    assert_eq!(engine.append(SHARD, EPOCH, vec![single(partition(1, 0), TestBatch::at(1))]), Err(unknown));
+    assert_eq!(engine.append(SHARD, EPOCH, &[single(partition(1, 0), TestBatch::at(1))]), Err(unknown));
     engine.create(topic, 1, LeaderEpoch(1)).expect("anew");
     let opened = engine.open(SHARD, ShardEpoch(2), &[partition(1, 0)]).expect("known");
     assert_eq!(opened[0].log_end, Offset(0));
@@ -480,12 +480,12 @@ pub fn never_gives_an_id_twice(fresh: Fresh<'_>) {
 /// After close nothing is accepted and everything accepted before is durable.
 pub fn refuses_everything_after_close(fresh: Fresh<'_>) {
     let engine = opened(fresh, 1);
-    let ticket = engine.append(SHARD, EPOCH, vec![single(partition(1, 0), TestBatch::at(0))]).expect("open");
+    let ticket = engine.append(SHARD, EPOCH, &[single(partition(1, 0), TestBatch::at(0))]).expect("open");
     engine.close().expect("closes");
     assert!(engine.progress().durable >= ticket.0);
     let stopped =
         |result: Result<(), EngineError>| assert!(matches!(result, Err(EngineError::Stopped(_))), "{result:?}");
-    stopped(engine.append(SHARD, EPOCH, vec![single(partition(1, 0), TestBatch::at(1))]).map(|_| ()));
+    stopped(engine.append(SHARD, EPOCH, &[single(partition(1, 0), TestBatch::at(1))]).map(|_| ()));
     stopped(engine.create(partition(2, 0).topic, 1, LeaderEpoch(0)).map(|_| ()));
     stopped(engine.delete(partition(1, 0).topic).map(|_| ()));
     stopped(engine.open(SHARD, ShardEpoch(2), &[partition(1, 0)]).map(|_| ()));
@@ -501,7 +501,7 @@ pub fn tickets_rise(fresh: Fresh<'_>) {
     let engine = opened(fresh, 1);
     let mut last = Ticket(Lsn(0));
     for base in 0..20 {
-        let ticket = engine.append(SHARD, EPOCH, vec![single(partition(1, 0), TestBatch::at(base))]).expect("open");
+        let ticket = engine.append(SHARD, EPOCH, &[single(partition(1, 0), TestBatch::at(base))]).expect("open");
         assert!(ticket > last);
         last = ticket;
     }

@@ -260,7 +260,7 @@ pub trait LogStore: Send + Sync {
     ///
     /// # Errors
     /// Any but `Io`; after an error nothing of the call was taken.
-    fn append(&self, shard: ShardId, epoch: ShardEpoch, groups: Vec<AtomicGroup>) -> Result<Ticket, EngineError>;
+    fn append(&self, shard: ShardId, epoch: ShardEpoch, groups: &[AtomicGroup]) -> Result<Ticket, EngineError>;
 
     /// Lets the log of a partition begin at `offset`: what lies wholly below is given up for good, the batch that contains it
     /// stays whole. At or below the present log start nothing changes, and the ticket is that of the last write. Readers

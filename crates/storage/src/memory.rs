@@ -72,6 +72,15 @@ impl MemoryEngine {
         self.announce();
     }
 
+    /// As if bytes of this partition had rotted.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownPartition`].
+    pub fn quarantine(&self, key: PartitionKey, reason: &str) -> Result<(), EngineError> {
+        self.state().fold.partition_quietly(key)?.quarantine(key, reason);
+        Ok(())
+    }
+
     /// Says from now on that there is so much room. It is never less than what anybody writes.
     pub fn set_room(&self, room: Room) {
         let spare_bytes = if room == Room::Enough { u64::MAX } else { 0 };
@@ -129,19 +138,19 @@ impl State {
         }
     }
 
-    fn append(&mut self, shard: ShardId, epoch: ShardEpoch, groups: Vec<AtomicGroup>) -> Result<Ticket, EngineError> {
+    fn append(&mut self, shard: ShardId, epoch: ShardEpoch, groups: &[AtomicGroup]) -> Result<Ticket, EngineError> {
         self.owners.check(shard, epoch)?;
         let headers = judge(&self.fold, shard, groups.iter().flat_map(|g| &g.0))?;
-        for group in &groups {
+        for group in groups {
             let bytes = group.0.iter().map(|a| a.batch.len()).sum();
             if bytes > MAX_GROUP_BYTES {
                 return Err(EngineError::TooLarge { bytes, limit: MAX_GROUP_BYTES });
             }
         }
         let mut headers = headers.iter();
-        for group in groups.into_iter().filter(|g| !g.0.is_empty()) {
+        for group in groups.iter().filter(|g| !g.0.is_empty()) {
             let lsn = self.next();
-            for (append, header) in group.0.into_iter().zip(&mut headers) {
+            for (append, header) in group.0.iter().zip(&mut headers) {
                 let stored = self.batches.entry(append.partition).or_default();
                 let at = Position { generation: 0, offset: stored.len() as u64 };
                 let entry = BatchEntry::new(header, append.crc, lsn.0, at);
@@ -177,7 +186,7 @@ impl LogStore for MemoryEngine {
         self.write(|State { owners, fold, .. }| owners.open(fold, shard, epoch, partitions))
     }
 
-    fn append(&self, shard: ShardId, epoch: ShardEpoch, groups: Vec<AtomicGroup>) -> Result<Ticket, EngineError> {
+    fn append(&self, shard: ShardId, epoch: ShardEpoch, groups: &[AtomicGroup]) -> Result<Ticket, EngineError> {
         self.write(|state| state.append(shard, epoch, groups))
     }
 

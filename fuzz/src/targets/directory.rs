@@ -77,7 +77,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     for round in 0..20 {
         for key in keys {
             let batch = TestBatch { producer_id: 7, base_sequence: round, ..TestBatch::at(i64::from(round)) };
-            engine.append(ShardId(1), ShardEpoch(1), vec![single(key, batch)]).expect("the owner appends");
+            engine.append(ShardId(1), ShardEpoch(1), &[single(key, batch)]).expect("the owner appends");
         }
         let put = Write::Put(format!("topics/{round}"), Bytes::from_static(b"{}"));
         let _ = engine.txn(&[] as &[Compare], vec![put]);

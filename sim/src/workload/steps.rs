@@ -176,7 +176,7 @@ impl Workload {
         let group =
             AtomicGroup(batches.iter().map(|(partition, batch)| Append::new(*partition, batch.clone())).collect());
         let asked = self.ask(Change::Group(batches.clone()), |engine| {
-            engine.append(shard_of(topic), epoch, vec![group]).map(|ticket| ((), ticket.0))
+            engine.append(shard_of(topic), epoch, &[group]).map(|ticket| ((), ticket.0))
         })?;
         let Some((unit, ())) = asked else { return Ok(()) };
         self.totals.appended += batches.len() as u64;
@@ -539,7 +539,7 @@ impl Workload {
         let owned = &self.clients.owned[&key];
         let batch = build(owned.log_end, owned.leader_epoch, Source::PLAIN, 0, &[(Vec::new(), b"fenced".to_vec())]);
         let group = AtomicGroup(vec![Append::new(key, batch)]);
-        match self.rig.engine.append(shard_of(key.topic), before, vec![group]) {
+        match self.rig.engine.append(shard_of(key.topic), before, &[group]) {
             Err(EngineError::Fenced | EngineError::Stopped(_)) => Ok(()),
             other => Err(self.wrong(format!("an owner of {key} that was replaced appends: {other:?}"))),
         }

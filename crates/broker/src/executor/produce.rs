@@ -71,8 +71,7 @@ impl Executor {
             return work.answer.settle(self.not_owned(&work.partition));
         };
         if let Some(why) = work.partition.quarantined() {
-            let why = format!("the partition is quarantined: {why}");
-            return work.answer.settle(ProduceResult::Failed(ErrorCode::KafkaStorageError, why));
+            return work.answer.settle(quarantined(why));
         }
         let log_start = *log_start;
         let bytes = work.batch.len() as u64;
@@ -87,7 +86,7 @@ impl Executor {
                 self.turn.append(work.partition.shard, Append::new(work.partition.key, batch));
                 done(base, -1)
             }
-            AppendVerdict::Duplicate { base_offset, timestamp_ms, .. } => done(base_offset, timestamp_ms),
+            AppendVerdict::Duplicate { base_offset, timestamp_ms } => done(base_offset, timestamp_ms),
             AppendVerdict::Append { .. } if work.walked.is_ok() && !self.allowance.take(&mut self.look, bytes) => {
                 let why = "the disk is nearly full: records are taken again when there is room".to_owned();
                 return work.answer.settle(ProduceResult::Failed(ErrorCode::KafkaStorageError, why));
@@ -140,10 +139,19 @@ impl Produced {
         self.answer.settle(self.result);
     }
 
+    /// The partition's bytes have rotted.
+    pub fn fail_quarantined(self, why: &str) {
+        self.answer.settle(quarantined(why));
+    }
+
     /// The batch's fate is unknown, or it was refused by the engine.
     pub fn fail(self, why: &str) {
         self.answer.settle(ProduceResult::Failed(ErrorCode::KafkaStorageError, why.to_owned()));
     }
+}
+
+fn quarantined(why: &str) -> ProduceResult {
+    ProduceResult::Failed(ErrorCode::KafkaStorageError, format!("the partition is quarantined: {why}"))
 }
 
 /// One batch alone: a Produce is atomic partition by partition, not as a whole.

@@ -273,19 +273,13 @@ impl Executor {
         let Turn { appends, mut produced, signals } = std::mem::take(&mut self.turn);
         let mut refused = Vec::new();
         for (shard, groups) in appends {
-            let epoch = self.epochs.get(&shard).copied().unwrap_or(ShardEpoch(0));
-            let appended = match self.engine.append(shard, epoch, groups) {
-                Ok(ticket) => {
-                    self.last_lsn = self.last_lsn.max(ticket.0);
-                    Ok(ticket.0)
-                }
-                Err(error) => {
-                    tracing::error!(shard = shard.0, %error, "an append was refused");
-                    refused.push(shard);
-                    Err(error.to_string())
-                }
-            };
-            self.hand_over_produced(produced.remove(&shard).unwrap_or_default(), &appended);
+            let mut of_shard = produced.remove(&shard).unwrap_or_default();
+            let appended = self.append(shard, groups, &mut of_shard).map_err(|error| {
+                tracing::error!(shard = shard.0, %error, "an append was refused");
+                refused.push(shard);
+                error.to_string()
+            });
+            self.hand_over_produced(of_shard, &appended);
             if shard.0 < self.group_shard_count {
                 self.hand_over_groups(shard, &appended);
             }
@@ -300,6 +294,33 @@ impl Executor {
         }
         // Only now, when everything of this turn is in line: opening a shard anew begins with handing over.
         refused.into_iter().for_each(|shard| self.lose_shard(shard));
+    }
+
+    /// Hands a shard's batches to the engine. A partition whose bytes have rotted since it was opened fails alone: the
+    /// engine has taken nothing then, and gets the rest.
+    fn append(
+        &mut self,
+        shard: ShardId,
+        mut groups: Vec<AtomicGroup>,
+        produced: &mut Vec<Produced>,
+    ) -> Result<Lsn, EngineError> {
+        let epoch = self.epoch_of(shard).unwrap_or(ShardEpoch(0));
+        loop {
+            match self.engine.append(shard, epoch, &groups) {
+                Ok(ticket) => {
+                    self.last_lsn = self.last_lsn.max(ticket.0);
+                    return Ok(ticket.0);
+                }
+                Err(EngineError::Quarantined { partition, reason }) if shard.0 >= self.group_shard_count => {
+                    groups.retain(|group| group.0.iter().all(|append| append.partition != partition));
+                    for one in produced.extract_if(.., |one| one.partition.key == partition) {
+                        one.partition.quarantine(&reason);
+                        one.fail_quarantined(&reason);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Forgets producers that wrote nothing for long. A quiet executor does it when it next wakes up.

@@ -134,3 +134,34 @@ fn no_batch_is_acknowledged_that_was_never_written() {
     let codes: Vec<i16> = answer.responses[0].partition_responses.iter().map(|p| p.error_code).collect();
     assert_eq!(codes, [56; 32]);
 }
+
+/// Rotten bytes are met by a read or by the background, and the executor heard of it when the engine refused its next append: with
+/// it went the batches of all other partitions of the shard, and acks=0 connections were closed.
+#[test]
+fn a_partition_whose_bytes_rot_while_it_is_written_to_fails_alone_r_22() {
+    let engine = Arc::new(MemoryEngine::new());
+    let rig = Rig::on(Arc::clone(&engine) as _, &[]);
+    let mut client = rig.client();
+    client.create("orders", 64, &[]);
+    let mut everywhere = produce_request("orders", 0, -1, Some(idempotent(9, 0, 0, 1)));
+    let one = everywhere.topic_data[0].partition_data[0].clone();
+    everywhere.topic_data[0].partition_data = (0..64).map(|index| one.clone().with_index(index)).collect();
+    let mut ask = |sequence| {
+        let records = Some(idempotent(9, 0, sequence, 1));
+        everywhere.topic_data[0].partition_data.iter_mut().for_each(|one| one.records.clone_from(&records));
+        let answer = client.ask(9, &everywhere);
+        let found = answer.responses[0].partition_responses.iter().map(|p| (p.error_code, p.base_offset));
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(ask(0), [(0, 0); 64]);
+    let topic = rig.broker().topic("orders", pagemark_wire::types::TopicId::ZERO).unwrap();
+    // Two of the same shard, and one of another.
+    let rotten = [3, 19, 40];
+    rotten.iter().for_each(|index| engine.quarantine(topic.partitions[*index].key, "rotten").unwrap());
+    for offset in 1..3 {
+        for (index, found) in ask(offset).into_iter().enumerate() {
+            let expected = if rotten.contains(&index) { (56, -1) } else { (0, i64::from(offset)) };
+            assert_eq!(found, expected, "partition {index}");
+        }
+    }
+}

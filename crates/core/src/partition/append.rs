@@ -35,12 +35,10 @@ pub enum AppendVerdict {
         /// Offset of its first record.
         base_offset: Offset,
     },
-    /// A retry of a batch that is in the log already: success, nothing is appended (R-30, P-31).
+    /// A retry of a batch that is in the log already: success once that is durable, nothing is appended (R-30, P-31).
     Duplicate {
         /// Where the first one is.
         base_offset: Offset,
-        /// Where the first one ends: answer once this is durable.
-        last_offset: Offset,
         /// Greatest timestamp of the first one, milliseconds since 1970.
         timestamp_ms: i64,
     },
@@ -116,11 +114,9 @@ impl PartitionState {
         let producer = batch.producer_id;
         match self.producers.judge(batch) {
             SequenceVerdict::Next => AppendVerdict::Append { base_offset: self.log_end },
-            SequenceVerdict::Duplicate(first) => AppendVerdict::Duplicate {
-                base_offset: first.base_offset,
-                last_offset: first.last_offset,
-                timestamp_ms: first.timestamp_ms,
-            },
+            SequenceVerdict::Duplicate(first) => {
+                AppendVerdict::Duplicate { base_offset: first.base_offset, timestamp_ms: first.timestamp_ms }
+            }
             SequenceVerdict::OutOfOrder { expected } => {
                 AppendVerdict::Refuse(Refusal::OutOfOrder { producer, given: batch.base_sequence, expected })
             }

@@ -257,8 +257,8 @@ impl LogStore for LocalEngine {
         owners.open(fold, shard, epoch, partitions)
     }
 
-    fn append(&self, shard: ShardId, epoch: ShardEpoch, groups: Vec<AtomicGroup>) -> Result<Ticket, EngineError> {
-        self.core.write(|lane| lane.append(shard, epoch, &groups))
+    fn append(&self, shard: ShardId, epoch: ShardEpoch, groups: &[AtomicGroup]) -> Result<Ticket, EngineError> {
+        self.core.write(|lane| lane.append(shard, epoch, groups))
     }
 
     fn advance_start(

@@ -34,7 +34,7 @@ fn nothing_is_readable_before_it_is_durable() {
     let key = partition(1, 0);
     engine.create(key.topic, 1, LeaderEpoch(0)).unwrap();
     engine.open(ShardId(0), ShardEpoch(1), &[key]).unwrap();
-    engine.append(ShardId(0), ShardEpoch(1), vec![single(key, TestBatch::at(0))]).unwrap();
+    engine.append(ShardId(0), ShardEpoch(1), &[single(key, TestBatch::at(0))]).unwrap();
     assert!(engine.read(key, Offset(0), 1 << 20, Offset(9)).unwrap().batches.is_empty());
     assert_eq!(engine.extent(key).unwrap().durable_end, Offset(0));
     engine.release();
@@ -48,7 +48,7 @@ fn a_log_start_is_shown_when_it_is_durable_and_not_before() {
     engine.create(key.topic, 1, LeaderEpoch(0)).unwrap();
     engine.open(ShardId(0), ShardEpoch(1), &[key]).unwrap();
     for base in 0..3 {
-        engine.append(ShardId(0), ShardEpoch(1), vec![single(key, TestBatch::at(base))]).unwrap();
+        engine.append(ShardId(0), ShardEpoch(1), &[single(key, TestBatch::at(base))]).unwrap();
     }
     engine.release();
     let first = engine.advance_start(ShardId(0), ShardEpoch(1), key, Offset(2)).unwrap();
@@ -59,7 +59,7 @@ fn a_log_start_is_shown_when_it_is_durable_and_not_before() {
     );
     assert_eq!(engine.extent(key).unwrap().log_start, Offset(0));
     assert_eq!(engine.read(key, Offset(0), 1 << 20, Offset(9)).unwrap().batches.len(), 3);
-    engine.append(ShardId(0), ShardEpoch(1), vec![single(key, TestBatch::at(3))]).unwrap();
+    engine.append(ShardId(0), ShardEpoch(1), &[single(key, TestBatch::at(3))]).unwrap();
     assert_eq!(engine.trim_point(key, Keep::Bytes(0)), Ok(Some(Offset(3))), "only what is durable goes");
     engine.release();
     assert_eq!(engine.extent(key).unwrap().log_start, Offset(2));
@@ -107,7 +107,7 @@ fn a_restart_finds_everything_after_a_close_and_after_a_kill() {
         let mut last = None;
         for i in 0..50 {
             let batch = TestBatch { payload: 300, ..TestBatch::at(life * 50 + i) };
-            last = Some(engine.append(ShardId(0), ShardEpoch(1), vec![single(key, batch)]).unwrap());
+            last = Some(engine.append(ShardId(0), ShardEpoch(1), &[single(key, batch)]).unwrap());
             if i % 7 == 0 {
                 wait_durable(&*engine, last.unwrap());
             }

@@ -282,7 +282,7 @@ impl Run {
         }
         let group =
             AtomicGroup(batches.iter().map(|(partition, batch)| Append::new(*partition, batch.clone())).collect());
-        if let Ok(ticket) = engine.append(SHARD, ShardEpoch(shard_epoch), vec![group]) {
+        if let Ok(ticket) = engine.append(SHARD, ShardEpoch(shard_epoch), &[group]) {
             self.maybe.push((ticket.0, Event::Group(batches)));
         }
     }

@@ -53,7 +53,7 @@ impl Writer {
 
     fn append(&self, key: PartitionKey, base: i64, payload: usize) {
         let batch = TestBatch { payload, ..TestBatch::at(base) };
-        self.manual.engine().append(ShardId(1), ShardEpoch(self.epoch), vec![single(key, batch)]).unwrap();
+        self.manual.engine().append(ShardId(1), ShardEpoch(self.epoch), &[single(key, batch)]).unwrap();
     }
 
     fn flush(&self) {
@@ -208,6 +208,31 @@ fn a_log_file_whose_life_nobody_knows_is_damage_and_not_the_end() {
     }
 }
 
+/// The trial that chooses a checkpoint took such a file for the end of the log, and the start went on from the older one.
+#[test]
+fn without_its_newest_checkpoint_a_log_of_which_nobody_can_read_the_end_is_refused() {
+    let disk = Arc::new(MemoryDisk::new(6));
+    for incarnation in [1, 2] {
+        let manual = ManualEngine::open(disk.clone(), LocalOptions { incarnation, ..options() }).unwrap();
+        manual.engine().create(partition(1, 0).topic, PARTITIONS as u32, LeaderEpoch(0)).unwrap();
+        let mut writer = Writer { manual, epoch: 0 };
+        writer.take();
+        let base = 2 * (incarnation as i64 - 1);
+        writer.append(partition(1, 0), base, 50);
+        writer.flush();
+        writer.checkpoint();
+        writer.append(partition(1, 0), base + 1, 50);
+        writer.flush();
+        drop(writer);
+        disk.restart(Cut::Kill);
+    }
+    let (newest_log, _) = find(&disk, &TestBatch { payload: 50, ..TestBatch::at(3) }.build());
+    [30, 2048 + 30].iter().for_each(|at| disk.flip(&newest_log, *at, 1));
+    ["ckpt", "copy"].iter().for_each(|name| disk.flip(&format!("checkpoints/00000003.{name}"), 30, 0xff));
+    let manual = ManualEngine::open(disk.clone(), LocalOptions { incarnation: 3, ..options() });
+    assert!(matches!(manual.map(drop), Err(OpenError::CheckpointLost { .. })));
+}
+
 #[test]
 fn a_torn_last_record_is_the_end_and_not_damage() {
     let disk = Arc::new(MemoryDisk::new(5));
@@ -263,7 +288,7 @@ fn a_failed_sync_ends_the_log_for_good_and_reads_go_on() {
     let engine = writer.manual.engine();
     let progress = engine.progress();
     assert!(progress.failed.is_some());
-    let refused = engine.append(ShardId(1), ShardEpoch(1), vec![single(partition(1, 0), TestBatch::at(2))]);
+    let refused = engine.append(ShardId(1), ShardEpoch(1), &[single(partition(1, 0), TestBatch::at(2))]);
     assert!(matches!(refused, Err(EngineError::Stopped(_))));
     assert!(!writer.manual.step_flush() && !writer.manual.run_one_op(), "nothing is tried again");
     assert_eq!(engine.progress(), progress);
@@ -306,7 +331,7 @@ fn log_files_go_round_and_packs_of_deleted_topics_go_away() {
     engine.open(ShardId(1), ShardEpoch(1), &[key]).unwrap();
     for base in 0..400 {
         let batch = TestBatch { payload: 500, ..TestBatch::at(base) };
-        engine.append(ShardId(1), ShardEpoch(1), vec![single(key, batch)]).unwrap();
+        engine.append(ShardId(1), ShardEpoch(1), &[single(key, batch)]).unwrap();
         while manual.step_flush() {}
         manual.run_background();
     }

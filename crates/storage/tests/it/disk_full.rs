@@ -58,7 +58,7 @@ impl Life {
 
     fn append_only(&mut self, p: usize, payload: usize) {
         let batch = TestBatch { payload, ..TestBatch::at(self.ends[p]) };
-        self.manual.engine().append(ShardId(1), ShardEpoch(1), vec![single(partition(1, p as i32), batch)]).unwrap();
+        self.manual.engine().append(ShardId(1), ShardEpoch(1), &[single(partition(1, p as i32), batch)]).unwrap();
         self.ends[p] += 1;
         while self.manual.step_flush() {}
     }
@@ -138,7 +138,7 @@ fn records_and_commits_find_what_is_there_while_the_reserve_is_taken_and_given_u
         assert!(life.manual.step_background());
     }
     let batch = TestBatch { payload: 100, ..TestBatch::at(life.ends[1]) };
-    life.manual.engine().append(ShardId(1), ShardEpoch(1), vec![single(partition(1, 1), batch)]).unwrap();
+    life.manual.engine().append(ShardId(1), ShardEpoch(1), &[single(partition(1, 1), batch)]).unwrap();
     assert_eq!(life.room(), Room::Scarce, "there is more than the whole reserve");
 }
 

@@ -42,7 +42,7 @@ fn keys() -> Vec<PartitionKey> {
 
 fn append(manual: &ManualEngine, p: i32, base: i64) {
     let groups = vec![single(partition(1, p), TestBatch::at(base))];
-    manual.engine().append(ShardId(1), ShardEpoch(1), groups).unwrap();
+    manual.engine().append(ShardId(1), ShardEpoch(1), &groups).unwrap();
     flush(manual);
 }
 
@@ -143,7 +143,7 @@ fn what_looks_like_a_log_record_inside_of_a_batch_is_only_a_clients_bytes() {
             value.extend(forged(generation, durable, 5, partition(1, 0).topic.0.as_bytes()));
             value.extend([b'z'; 4096]);
             let append = Append::new(partition(1, 0), batch_with(2, &value));
-            manual.engine().append(ShardId(1), ShardEpoch(1), vec![AtomicGroup(vec![append])]).unwrap();
+            manual.engine().append(ShardId(1), ShardEpoch(1), &[AtomicGroup(vec![append])]).unwrap();
             flush(&manual);
             drop(manual);
             let (at, _) = *records(&disk, &path, GROUP).last().unwrap();
@@ -226,7 +226,7 @@ fn a_log_file_that_is_gone_is_not_a_torn_tail() {
             let other = partition(10 + start, 0);
             engine.create(other.topic, 1, LeaderEpoch(0)).unwrap();
             engine.open(ShardId(2), ShardEpoch(1), &[other]).unwrap();
-            engine.append(ShardId(2), ShardEpoch(1), vec![single(other, TestBatch::at(0))]).unwrap();
+            engine.append(ShardId(2), ShardEpoch(1), &[single(other, TestBatch::at(0))]).unwrap();
             flush(&manual);
             assert_eq!(engine.extent(other).unwrap().durable_end, Offset(1));
         }
@@ -308,7 +308,7 @@ fn a_partition_whose_creation_is_lost_is_reported_and_not_made_up() {
     let late = partition(7, 5);
     manual.engine().create(late.topic, 6, LeaderEpoch(0)).unwrap();
     manual.engine().open(ShardId(2), ShardEpoch(1), &[late]).unwrap();
-    manual.engine().append(ShardId(2), ShardEpoch(1), vec![single(late, TestBatch::at(0))]).unwrap();
+    manual.engine().append(ShardId(2), ShardEpoch(1), &[single(late, TestBatch::at(0))]).unwrap();
     flush(&manual);
     assert!(manual.write_idle_mark());
     drop(manual);

@@ -43,7 +43,7 @@ fn keys() -> Vec<PartitionKey> {
 
 fn append(manual: &ManualEngine, p: i32, base: i64, payload: usize) {
     let batch = TestBatch { payload, max_timestamp_ms: 1000 + base, ..TestBatch::at(base) };
-    manual.engine().append(ShardId(1), ShardEpoch(1), vec![single(partition(1, p), batch)]).unwrap();
+    manual.engine().append(ShardId(1), ShardEpoch(1), &[single(partition(1, p), batch)]).unwrap();
     flush(manual);
 }
 
@@ -124,7 +124,7 @@ fn segments_packs_and_log_read_as_one() {
                     let base = extent.log_end.0;
                     let batch = TestBatch { records, payload, max_timestamp_ms, ..TestBatch::at(base) };
                     for engine in [&*manual.engine() as &dyn Engine, &model] {
-                        engine.append(ShardId(1), ShardEpoch(1), vec![single(key, batch)]).unwrap();
+                        engine.append(ShardId(1), ShardEpoch(1), &[single(key, batch)]).unwrap();
                     }
                 }
                 12 => {
@@ -456,7 +456,7 @@ fn a_segment_that_begins_with_batches_without_timestamps_is_as_old_as_its_first_
         manual.engine().limit_segments(keys()[0].topic, Some(SegmentLimit { bytes: u64::MAX, ms: 1000 }));
         for (base, max_timestamp_ms) in (0..).zip(times) {
             let batch = TestBatch { payload: 1300, max_timestamp_ms, ..TestBatch::at(base) };
-            manual.engine().append(ShardId(1), ShardEpoch(1), vec![single(partition(1, 0), batch)]).unwrap();
+            manual.engine().append(ShardId(1), ShardEpoch(1), &[single(partition(1, 0), batch)]).unwrap();
             checkpoint(&manual);
         }
         assert_eq!(segments(&disk).len(), expected, "{times:?}");

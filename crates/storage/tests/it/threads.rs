@@ -43,7 +43,7 @@ fn readers_see_right_bytes_while_files_are_packed_and_used_again() {
                     let (key, shard) = (partition(1, w), ShardId(w as u32));
                     engine.open(shard, ShardEpoch(1), &[key]).unwrap();
                     for base in 0..BATCHES {
-                        let ticket = engine.append(shard, ShardEpoch(1), vec![single(key, batch(base))]).unwrap();
+                        let ticket = engine.append(shard, ShardEpoch(1), &[single(key, batch(base))]).unwrap();
                         if base % 8 == 7 {
                             wait_durable(&**engine, ticket);
                             durable[w as usize].store(base + 1, Ordering::Release);

@@ -143,7 +143,7 @@ impl Life {
 
     fn append(&self, p: i32, base: i64) {
         let batch = single(partition(1, p), TestBatch { payload: 300, ..TestBatch::at(base) });
-        self.manual.engine().append(ShardId(1), ShardEpoch(1), vec![batch]).unwrap();
+        self.manual.engine().append(ShardId(1), ShardEpoch(1), &[batch]).unwrap();
         while self.manual.step_flush() {}
     }
 
@@ -346,7 +346,7 @@ fn a_write_that_was_torn_within_its_padding_is_no_damage() {
             let disk = Arc::new(MemoryDisk::new(7));
             let life = Life::new(disk.clone(), 1);
             let batch = single(partition(1, 0), TestBatch { payload, ..TestBatch::at(0) });
-            life.manual.engine().append(ShardId(1), ShardEpoch(1), vec![batch]).unwrap();
+            life.manual.engine().append(ShardId(1), ShardEpoch(1), &[batch]).unwrap();
             while life.manual.step_flush() {}
             drop(life);
             disk.restart(Cut::Kill);
@@ -656,7 +656,7 @@ fn readers_that_keep_what_they_were_given_do_not_keep_the_log_in_memory_invarian
     let mut kept = Vec::new();
     for offset in 0..400 {
         let batch = TestBatch { payload: 50_000, ..TestBatch::at(offset) };
-        engine.append(shard, epoch, vec![single(key, batch)]).unwrap();
+        engine.append(shard, epoch, &[single(key, batch)]).unwrap();
         manual.step_flush();
         let slice = engine.read_cached(key, Offset(offset), 1, Offset(offset + 1)).unwrap().expect("just written");
         kept.push(slice.batches[0].slice(..100));
@@ -679,10 +679,10 @@ fn batches_that_lie_next_to_each_other_are_read_with_one_call() {
     engine.open(shard, epoch, &[key, other]).unwrap();
     for offset in 0..100 {
         let groups = vec![single(key, TestBatch::at(offset)), single(other, TestBatch::at(offset))];
-        engine.append(shard, epoch, groups).unwrap();
+        engine.append(shard, epoch, &groups).unwrap();
     }
     let far = TestBatch { payload: 10_000, ..TestBatch::at(100) };
-    engine.append(shard, epoch, vec![single(other, far), single(key, TestBatch::at(100))]).unwrap();
+    engine.append(shard, epoch, &[single(other, far), single(key, TestBatch::at(100))]).unwrap();
     while manual.step_flush() {}
     for (packed, most_reads) in [(false, 2), (true, 1)] {
         if packed {

@@ -70,7 +70,7 @@ impl LogStore for SlowReads {
         self.inner.open(shard, epoch, partitions)
     }
 
-    fn append(&self, shard: ShardId, epoch: ShardEpoch, groups: Vec<AtomicGroup>) -> Result<Ticket, EngineError> {
+    fn append(&self, shard: ShardId, epoch: ShardEpoch, groups: &[AtomicGroup]) -> Result<Ticket, EngineError> {
         self.inner.append(shard, epoch, groups)
     }
 
