@@ -32,10 +32,12 @@ impl Allowance {
     /// Takes so many bytes if they have room beside what all have taken. If not, the turn takes nothing more: what comes after
     /// waits, too, since a smaller batch must not overtake one of the same producer.
     pub(super) fn take(&self, look: &mut Look, bytes: u64) -> bool {
-        let before = self.taken.fetch_add(bytes, Ordering::AcqRel);
-        let not_seen = before.saturating_sub(look.handed_over);
-        if not_seen.saturating_add(bytes) > look.spare_bytes {
-            self.taken.fetch_sub(bytes, Ordering::AcqRel);
+        // What does not fit is never counted, not for a moment: another executor would refuse for its sake what does.
+        let with_it = |taken: u64| {
+            let not_seen = taken.saturating_sub(look.handed_over);
+            (not_seen.saturating_add(bytes) <= look.spare_bytes).then(|| taken.wrapping_add(bytes))
+        };
+        if self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, with_it).is_err() {
             look.spare_bytes = 0;
             return false;
         }
@@ -77,6 +79,20 @@ mod tests {
         assert!(allowance.take(&mut other, 10));
         allowance.hand_over(&mut other);
         assert!(!allowance.take(&mut one, 1));
+    }
+
+    #[test]
+    fn what_one_executor_is_refused_another_one_never_sees() {
+        let allowance = Allowance::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..100_000 {
+                    assert!(!allowance.take(&mut allowance.look(|| 1 << 20), 1 << 40));
+                }
+            });
+            let mut look = allowance.look(|| 1 << 20);
+            (0..100_000).for_each(|taken| assert!(allowance.take(&mut look, 1), "{taken} of them fitted"));
+        });
     }
 
     #[test]
