@@ -8,8 +8,8 @@
 //! * **Volatile state** is what a crash may take without breaking a promise: who is joining, parked replies, timers, ids
 //!   handed out, who has left since the last record. [`GroupShard::handle`] and [`GroupShard::on_deadline`] change it directly.
 //!
-//! When an append fails, the driver throws the shard away and rebuilds it from the log; whoever was parked is answered through
-//! [`GroupShard::abandon`]. Deliberately not here: appending, waiting for the disk, routing a group to its shard.
+//! When an append fails, the driver gives the shard up, and a restart rebuilds it from the log; whoever was parked is answered
+//! through [`GroupShard::abandon`]. Deliberately not here: appending, waiting for the disk, routing a group to its shard.
 
 mod answer;
 mod deadlines;
