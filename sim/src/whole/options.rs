@@ -80,6 +80,10 @@ pub struct Options {
     pub churn: u64,
     /// Partitions of the offsets topic.
     pub shards: i32,
+    /// The logs of the topics that are not made anew begin at this offset or a later one: a 0 that comes from nowhere shows.
+    pub first_offset: i64,
+    /// Producers begin with this epoch; from the greatest one on they need another id.
+    pub first_epoch: i16,
     /// How large files are: a shift to the smallest sizes.
     pub size_shift: u32,
 }
@@ -109,6 +113,8 @@ impl Options {
             churn: [0, 5, 50][rng.index(3)],
             shards: 1 + rng.below(3) as i32,
             size_shift: rng.below(5) as u32,
+            first_offset: [0, 1, 100][rng.index(3)],
+            first_epoch: [0, i16::MAX - 3, i16::MAX][rng.index(3)],
         }
     }
 

@@ -5,6 +5,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
+use super::producer::Producer;
 use super::{AUDIT, OPERATORS, ORDERS, SCRATCH, pause};
 use crate::history::Bookmark;
 use crate::rng::Rng;
@@ -19,10 +22,14 @@ const NOWHERE: i32 = 99;
 pub async fn run(world: Rc<World>, name: String, mut rng: Rng) {
     let busy = world.begin();
     let mut eyes = Link::new(&world, format!("{name}-watching"));
+    let mut filler = Producer::new(&world, format!("{name}-filling"), rng.clone());
     let mut link = Link::new(&world, name);
-    for topic in [ORDERS, AUDIT, SCRATCH] {
-        create(&world, &mut link, &mut rng, topic).await;
+    for topic in [ORDERS, AUDIT] {
+        let Some(id) = create(&world, &mut link, &mut rng, topic).await else { return };
+        begin_later(&world, (&mut link, &mut filler), &mut rng, topic, id).await;
+        world.topics.borrow_mut().insert(topic.to_owned(), id);
     }
+    create_anew(&world, &mut link, &mut rng).await;
     while world.stormy() {
         pause(&mut rng, 500).await;
         let _ = work(&world, &mut link, &mut eyes, &mut rng).await;
@@ -38,7 +45,7 @@ async fn work(world: &World, link: &mut Link, eyes: &mut Link, rng: &mut Rng) ->
             // Whatever became of it, nobody uses the old id any more.
             world.topics.borrow_mut().remove(SCRATCH);
             let _ = calls::delete_topic(world, link, SCRATCH).await;
-            create(world, link, rng, SCRATCH).await;
+            create_anew(world, link, rng).await;
         }
         1 => drop(calls::delete_group(world, link, OPERATORS).await?),
         2 => drop(calls::delete_offset(world, link, OPERATORS, name, partition).await?),
@@ -82,14 +89,46 @@ async fn commit(world: &World, link: &mut Link, rng: &mut Rng, name: &str, parti
     Ok(())
 }
 
+async fn create_anew(world: &World, link: &mut Link, rng: &mut Rng) {
+    if let Some(id) = create(world, link, rng, SCRATCH).await {
+        world.topics.borrow_mut().insert(SCRATCH.to_owned(), id);
+    }
+}
+
 /// Creates a topic, and goes on until it is there.
-async fn create(world: &World, link: &mut Link, rng: &mut Rng, name: &str) {
+async fn create(world: &World, link: &mut Link, rng: &mut Rng, name: &str) -> Option<Uuid> {
     while !world.over() {
         let _ = calls::create_topic(link, name, world.options.partitions).await;
         if let Ok(Some(id)) = calls::topic_id(link, name).await {
-            world.topics.borrow_mut().insert(name.to_owned(), id);
-            return;
+            return Some(id);
         }
         pause(rng, 200).await;
+    }
+    None
+}
+
+/// Fills the logs of a topic that nobody uses yet, and lets them begin where they end.
+async fn begin_later(
+    world: &World,
+    (link, filler): (&mut Link, &mut Producer),
+    rng: &mut Rng,
+    name: &str,
+    topic: Uuid,
+) {
+    for partition in 0..world.options.partitions {
+        while !world.over() {
+            let Ok(Some((start, end))) = calls::bounds(world, link, name, topic, partition).await else {
+                pause(rng, 100).await;
+                continue;
+            };
+            if start >= world.options.first_offset {
+                break;
+            }
+            if end >= world.options.first_offset {
+                let _ = calls::trim(world, link, name, topic, partition, end).await;
+            } else {
+                filler.send(topic, partition).await;
+            }
+        }
     }
 }

@@ -28,9 +28,9 @@ pub async fn run(world: Rc<World>, name: String, mut rng: Rng) {
 async fn all_done(world: &World, link: &mut Link) -> Result<bool, Lost> {
     let Some(topic) = world.topic(ORDERS) else { return Ok(false) };
     for partition in 0..world.options.partitions {
-        let Some((_, end)) = calls::bounds(world, link, ORDERS, topic, partition).await? else { return Ok(false) };
+        let Some((start, end)) = calls::bounds(world, link, ORDERS, topic, partition).await? else { return Ok(false) };
         let found = calls::look(world, link, BILLING, &[(ORDERS.to_owned(), partition)]).await?;
-        let committed = found.and_then(|mut all| all.remove(0)).map_or(0, |bookmark| bookmark.offset);
+        let committed = found.and_then(|mut all| all.remove(0)).map_or(start, |bookmark| bookmark.offset);
         if committed != end {
             return Ok(false);
         }

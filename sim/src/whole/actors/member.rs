@@ -16,6 +16,8 @@ use pagemark_wire::messages::{
     HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest, group_id, text,
 };
 
+use uuid::Uuid;
+
 use super::{BILLING, ORDERS, pause};
 use crate::history::{Bookmark, What};
 use crate::rng::Rng;
@@ -24,6 +26,7 @@ use crate::whole::host::now_us;
 use crate::whole::link::Link;
 use crate::whole::world::{Credentials, World};
 
+const OFFSET_OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const MEMBER_ID_REQUIRED: i16 = 79;
 const FENCED_INSTANCE_ID: i16 = 82;
@@ -222,6 +225,9 @@ impl Member {
             let Ok(found) = calls::fetch(&self.world, &mut self.link, topic, partition, position).await else {
                 continue;
             };
+            if found.code == OFFSET_OUT_OF_RANGE {
+                self.begin_where_the_log_does(topic, partition, position).await;
+            }
             for (offset, value) in found.records {
                 let (group, place) = (BILLING.to_owned(), calls::place(topic, partition));
                 self.world.tell(&self.link.name, now_us(), What::Processed { group, place, offset, value });
@@ -230,6 +236,17 @@ impl Member {
             }
         }
         if self.uncommitted.is_empty() { Next::Stay } else { self.commit().await }
+    }
+
+    /// What nobody has committed begins where the log does, and no log begins earlier than it did.
+    async fn begin_where_the_log_does(&mut self, topic: Uuid, partition: i32, position: i64) {
+        if let Ok(Some((start, _))) = calls::bounds(&self.world, &mut self.link, ORDERS, topic, partition).await {
+            if start <= position {
+                let text = format!("{}: {position} of {ORDERS}-{partition} is out of range", self.link.name);
+                self.world.accuse(7, text);
+            }
+            self.positions.insert(partition, start);
+        }
     }
 
     async fn commit(&mut self) -> Next {

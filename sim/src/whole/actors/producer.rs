@@ -24,7 +24,8 @@ const GONE: [i16; 2] = [3, 100];
 /// Error codes after which the same batch may be sent again: the broker could not say, or not now.
 const AGAIN: [i16; 5] = [5, 6, 7, 15, 56];
 
-struct Producer {
+/// Who sends batches.
+pub struct Producer {
     world: Rc<World>,
     link: Link,
     rng: Rng,
@@ -35,8 +36,7 @@ struct Producer {
 /// Produces until the storm is over.
 pub async fn run(world: Rc<World>, name: String, rng: Rng) {
     let _busy = world.begin();
-    let link = Link::new(&world, name);
-    let mut producer = Producer { world, link, rng, id: None, sequences: HashMap::new() };
+    let mut producer = Producer::new(&world, name, rng);
     while producer.world.stormy() {
         pause(&mut producer.rng, 200).await;
         let name = [ORDERS, ORDERS, ORDERS, AUDIT, SCRATCH][producer.rng.index(5)];
@@ -47,7 +47,14 @@ pub async fn run(world: Rc<World>, name: String, rng: Rng) {
 }
 
 impl Producer {
-    async fn send(&mut self, topic: Uuid, partition: i32) {
+    /// One that has no id yet.
+    pub fn new(world: &Rc<World>, name: String, rng: Rng) -> Producer {
+        let (world, link) = (Rc::clone(world), Link::new(world, name));
+        Producer { world, link, rng, id: None, sequences: HashMap::new() }
+    }
+
+    /// Sends one batch.
+    pub async fn send(&mut self, topic: Uuid, partition: i32) {
         let Some((id, epoch)) = self.identity().await else { return };
         let count = 1 + self.rng.below(4) as i32;
         let values: Vec<String> = (0..count).map(|_| format!("{}-{}", self.link.name, self.world.number())).collect();
@@ -67,8 +74,11 @@ impl Producer {
                     self.send_again(topic, partition, &batch, base).await;
                 }
             }
-            // What may be written must not be followed by the same numbers.
-            _ => self.id = None,
+            // What may be written must not be followed by the same numbers: they begin anew under the next epoch.
+            _ => {
+                self.id = self.id.filter(|(_, epoch)| epoch.0 < i16::MAX).map(|(id, e)| (id, ProducerEpoch(e.0 + 1)));
+                self.sequences.clear();
+            }
         }
     }
 
@@ -115,7 +125,8 @@ impl Producer {
                 .with_producer_id(WireProducerId(-1))
                 .with_producer_epoch(-1);
             let answer = self.link.ask(5, &request, PATIENCE).await.ok().filter(|answer| answer.error_code == 0)?;
-            self.id = Some((ProducerId(answer.producer_id.0), ProducerEpoch(answer.producer_epoch)));
+            let epoch = answer.producer_epoch.max(self.world.options.first_epoch);
+            self.id = Some((ProducerId(answer.producer_id.0), ProducerEpoch(epoch)));
             self.sequences.clear();
         }
         self.id
