@@ -120,8 +120,14 @@ pub fn program() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("PAGEMARK_BIN") {
         return Ok(path.into());
     }
-    let status = workspace::cargo().args(["build", "--quiet", "--release", "--package", "pagemark"]).status()?;
-    ensure!(status.success(), "the release build failed");
+    program_with(&[])
+}
+
+/// A release build with these features, which takes the place of the last one.
+pub fn program_with(features: &[&str]) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--quiet", "--release", "--package", "pagemark", "--features", &features.join(",")]);
+    ensure!(cargo.status()?.success(), "the release build failed");
     Ok(workspace::target()?.join("release/pagemark"))
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use pagemark_client::blocking::Connection;
 use serde_json::Value;
 
-use super::history::Bookmark;
+use super::history::{self, Bookmark};
 use super::truth::{TOPIC, Truth};
 use super::wire::whole_batches;
 use crate::bench::load::LoadProgram;
@@ -184,6 +184,27 @@ impl Scene {
             ensure!(waited < PATIENCE, "the broker does not answer");
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Writes the history down, what is there now as its last words, and has it judged: whether it holds, and what is said.
+    pub fn judge(&mut self, checker: Option<&Path>) -> Result<(bool, String)> {
+        if let Err(error) = self.last_words() {
+            eprintln!("the history ends without last words: {error:#}");
+        }
+        let path = self.folder.join("history.jsonl");
+        self.truth().history.write(&path)?;
+        history::judge(&path, checker)
+    }
+
+    fn last_words(&mut self) -> Result<()> {
+        let mut connection = self.connect()?;
+        let ends = admin::log_ends(&mut connection, TOPIC, PARTITIONS)?;
+        let logs = (0..).zip(ends).map(|(partition, end)| whole_log(&mut connection, partition, end));
+        let logs = logs.collect::<Result<Vec<_>>>()?;
+        let now_us = self.relay.now_us();
+        let mut truth = self.truth();
+        truth.settle(now_us);
+        (0..).zip(logs).try_for_each(|(partition, bytes)| truth.last_words(partition, &bytes, now_us))
     }
 
     /// Everything that is there against everything that is known. No client may be at work.

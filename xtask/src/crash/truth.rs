@@ -211,16 +211,19 @@ impl Truth {
         self.history.push(Event { begun_us: now_us, ended_us: now_us, actor: "rig".to_owned(), what });
     }
 
-    /// Everything has come to its end: what is told now is the last word.
+    /// Everything has come to its end: what is told from now on is the last word.
     pub fn settle(&mut self, now_us: u64) {
-        let event = |what| Event { begun_us: now_us, ended_us: now_us, actor: "judge".to_owned(), what };
-        self.history.push(event(What::Settled));
-        for (partition, log) in &self.partitions {
-            let records: Vec<(i64, String)> = (0..).zip(log.values.iter().cloned()).collect();
-            let place = Place { topic: TOPIC, partition: *partition };
-            let high_watermark = records.len() as i64;
-            self.history.push(event(What::Read { place, from: 0, records, log_start: 0, high_watermark }));
-        }
+        self.history.push(Event { begun_us: now_us, ended_us: now_us, actor: "judge".to_owned(), what: What::Settled });
+    }
+
+    /// All that a partition holds at the end, whatever it should hold.
+    pub fn last_words(&mut self, partition: i32, bytes: &[u8], now_us: u64) -> Result<()> {
+        let records = records_of(Bytes::copy_from_slice(bytes))?;
+        let high_watermark = records.last().map_or(0, |(offset, _)| offset + 1);
+        let what =
+            What::Read { place: Place { topic: TOPIC, partition }, from: 0, records, log_start: 0, high_watermark };
+        self.history.push(Event { begun_us: now_us, ended_us: now_us, actor: "judge".to_owned(), what });
+        Ok(())
     }
 
     /// Records that have been looked at.

@@ -171,6 +171,9 @@ fn reserved_bytes(settings: &Settings) -> u64 {
 
 fn announce(server: &Server, directory: &Path) {
     let mut text = format!("pagemark {} serves {}\n", env!("CARGO_PKG_VERSION"), directory.display());
+    if cfg!(feature = "without-fsync") {
+        text.push_str("  THIS BUILD KEEPS NO PROMISE: it never syncs; it is only there to be seen losing records\n");
+    }
     for (name, bound, advertised) in &server.listening {
         let _ = writeln!(text, "  {name}: listens on {bound}, clients are told {advertised}");
     }
