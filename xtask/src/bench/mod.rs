@@ -6,6 +6,7 @@
 
 mod figures;
 mod first;
+mod floor;
 mod kafka;
 pub mod load;
 mod machine;
@@ -25,6 +26,7 @@ use crate::broker::free_ports;
 use crate::rng::Rng;
 use crate::{wait, workspace};
 use figures::{Figures, MEASURES};
+use floor::Floor;
 use load::LoadProgram;
 use machine::{Noise, Watch};
 use scenarios::{Scenario, Sizes, Turn};
@@ -78,6 +80,7 @@ enum Output {
 #[derive(Debug, Serialize)]
 struct Run {
     machine: Value,
+    floor: Floor,
     sizes: Sizes,
     rounds: u32,
     turns: Vec<Told>,
@@ -106,7 +109,8 @@ pub fn run(args: &Args) -> Result<bool> {
     ensure!(rounds > 0, "--rounds 0 measures nothing");
     let folder = workspace::scratch("bench")?;
     let machine = machine::description(&folder);
-    let mut run = Run { machine, sizes, rounds, turns: Vec::new(), figures: Figures::default() };
+    let floor = Floor::measure(&folder)?;
+    let mut run = Run { machine, floor, sizes, rounds, turns: Vec::new(), figures: Figures::default() };
     for round in 1..=rounds {
         for peer in order(round, &args.only) {
             take_turn(args, &programs, &load, &folder, (peer, round), &mut run)?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Run;
 use super::figures::{Figures, MEASURES, Measure, short};
+use super::floor::Floor;
 use super::machine::HEAVY_PERCENT;
 use super::scenarios::Sizes;
 use super::server::Peer;
@@ -98,11 +99,11 @@ pub fn markdown(run: &Run) -> String {
         "# Pagemark and Apache Kafka side by side\n\n\
          Written by `cargo xtask bench --against kafka --write` on {date}, commit {commit}. Do not edit; run it again, on your \
          own machine.\nWhat travels is the ratio: absolute figures are those of one machine in one hour.\n\n\
-         {busy}{met} goals met, {missed} missed.\n\n\
+         {busy}{met} goals met, {missed} missed; why, and what it would take: [design/0015](design/0015-where-the-time-goes.md).\n\n\
          ![How many times better Pagemark is than Kafka as it comes, for each measure with a goal](benchmarks.svg)\n\n\
          {table}\n{METHOD}\n## The machine\n\n\
          {cores} cores ({cpu}), {memory} GiB of memory, {kernel}, data on {fs}. {java}; {rust}; Apache Kafka {KAFKA_VERSION}.\n\n\
-         ## The turns\n\n\
+         {floor}\n\n## The turns\n\n\
          {turns}",
         date = machine("date"),
         commit = machine("commit"),
@@ -114,7 +115,25 @@ pub fn markdown(run: &Run) -> String {
         fs = machine("file_system"),
         java = machine("java"),
         rust = machine("rust"),
+        floor = floor(run),
         turns = turns(run),
+    )
+}
+
+/// What the machine allows, and what follows from it for two of the goals.
+fn floor(run: &Run) -> String {
+    let Floor { flush_us, exchange_us, exchange_cpu_us } = run.floor;
+    let tenth = run.figures.spread("commit-16-cpu", Peer::Kafka).map_or_else(String::new, |spread| {
+        format!(" A tenth of what Kafka takes for a commit of 16 groups is {} µs.", short(spread.median * 1e3 / 10.0))
+    });
+    format!(
+        "What it allows at best, measured before the first round: 512 bytes written over and flushed by `fdatasync` take {} µs, so \
+         one client that waits for each commit gets at most {} durable ones a second. A message that is received over \
+         loopback and sent back, with nothing done, takes {} µs, and costs who sends it back {} µs of CPU.{tenth}",
+        short(flush_us),
+        short(1e6 / (flush_us + exchange_us)),
+        short(exchange_us),
+        short(exchange_cpu_us),
     )
 }
 
@@ -211,7 +230,7 @@ mod tests {
         }
         let noise = Noise { pressure_percent: 3.0, foreign_percent: 55.0 };
         let turns = vec![Told { peer: Peer::Kafka, round: 1, noise, broke: None }];
-        Run { machine: json!({"cores": 2}), sizes: Sizes::QUICK, rounds: 1, turns, figures }
+        Run { machine: json!({"cores": 2}), floor: Floor::default(), sizes: Sizes::QUICK, rounds: 1, turns, figures }
     }
 
     #[test]
