@@ -18,10 +18,14 @@ macro_rules! codes {
 }
 
 codes! {
+    /// Something went wrong at the broker for which there is no code.
+    UNKNOWN_SERVER_ERROR = -1;
     /// No error.
     NONE = 0;
     /// The offset lies outside the log.
     OFFSET_OUT_OF_RANGE = 1;
+    /// A batch does not fit its checksum.
+    CORRUPT_MESSAGE = 2;
     /// No such topic or partition.
     UNKNOWN_TOPIC_OR_PARTITION = 3;
     /// The partition has no leader at the moment.
@@ -60,6 +64,8 @@ codes! {
     DUPLICATE_SEQUENCE_NUMBER = 46;
     /// A newer incarnation of the producer exists.
     INVALID_PRODUCER_EPOCH = 47;
+    /// The broker cannot read or write the partition's disk.
+    KAFKA_STORAGE_ERROR = 56;
     /// The broker does not know the producer any more.
     UNKNOWN_PRODUCER_ID = 59;
     /// The group has members.

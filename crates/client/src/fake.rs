@@ -27,7 +27,7 @@ use uuid::Uuid;
 pub(crate) const TOPIC: &str = "t";
 
 /// The topic's id.
-const TOPIC_ID: Uuid = Uuid::from_u128(7);
+pub(crate) const TOPIC_ID: Uuid = Uuid::from_u128(7);
 
 /// What the script makes of a request.
 pub(crate) enum Reply {
@@ -170,11 +170,16 @@ impl Asked {
 
     /// Answers a Metadata; `leader` says whether a partition has one.
     pub(crate) fn metadata(&self, port: u16, partitions: i32, leader: impl Fn(i32) -> bool) -> Reply {
+        self.metadata_of(TOPIC_ID, port, partitions, leader)
+    }
+
+    /// The same, of a topic with this id.
+    pub(crate) fn metadata_of(&self, id: Uuid, port: u16, partitions: i32, leader: impl Fn(i32) -> bool) -> Reply {
         let partition = |index| {
             let id = if leader(index) { 1 } else { -1 };
             MetadataResponsePartition::default().with_partition_index(index).with_leader_id(BrokerId(id))
         };
-        let topic = MetadataResponseTopic::default().with_name(Some(topic_name(TOPIC))).with_topic_id(TOPIC_ID);
+        let topic = MetadataResponseTopic::default().with_name(Some(topic_name(TOPIC))).with_topic_id(id);
         let topic = topic.with_partitions((0..partitions).map(partition).collect());
         let broker = MetadataResponseBroker::default().with_node_id(BrokerId(1));
         let broker = broker.with_host(text("127.0.0.1")).with_port(i32::from(port));

@@ -88,11 +88,41 @@ impl Metadata {
         }
     }
 
+    /// The ids of topics, as far as they are known.
+    pub(crate) fn ids<'a>(&self, topics: impl IntoIterator<Item = &'a str>) -> TopicIds {
+        let known = topics.into_iter().filter_map(|name| Some((name.to_owned(), self.topics.get(name)?.id)));
+        TopicIds(known.filter(|(_, id)| !id.is_nil()).collect())
+    }
+
+    /// Whether it says of a topic that it is there or why not.
+    pub(crate) fn mentions(&self, topic: &str) -> bool {
+        self.topics.contains_key(topic) || self.missing.contains_key(topic)
+    }
+
     /// The leader of a partition and its epoch.
     pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<(i32, i32)> {
         let partitions = &self.topics.get(topic)?.partitions;
         let found = partitions.get(usize::try_from(partition).ok()?)?;
         found.leader.map(|leader| (leader, found.leader_epoch))
+    }
+}
+
+/// Ids of topics for a request that names topics by one or the other, and for its answer.
+#[derive(Debug)]
+pub(crate) struct TopicIds(BTreeMap<String, Uuid>);
+
+impl TopicIds {
+    /// A topic's id; nil if it is not known.
+    pub(crate) fn id(&self, name: &str) -> Uuid {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+
+    /// The name of a topic in an answer that has its id, or, in older versions, its name. Empty if nobody has asked for it.
+    pub(crate) fn name<'a>(&'a self, id: Uuid, name: &'a str) -> &'a str {
+        if id.is_nil() {
+            return name;
+        }
+        self.0.iter().find(|(_, known)| **known == id).map_or("", |(name, _)| name)
     }
 }
 

@@ -20,8 +20,8 @@ use crate::error::{Error, refuse};
 use crate::net::{Backoff, CallError, Connection, Dial};
 use pagemark_wire::messages::{Request, text, topic_name};
 
-pub(crate) use metadata::Metadata;
 pub use metadata::{Broker, Partition, Topic};
+pub(crate) use metadata::{Metadata, TopicIds};
 use pool::Pool;
 pub(crate) use pool::{Lane, To};
 
@@ -170,12 +170,13 @@ impl Cluster {
         self.known().wanted.extend(topics.into_iter().map(str::to_owned));
     }
 
-    /// Asks for metadata of all wanted topics, unless somebody did since version `seen`.
+    /// Asks for metadata of all wanted topics, unless somebody did since version `seen`. An answer that was asked for before
+    /// a topic was wanted says nothing of it, and does not do.
     pub(crate) async fn refresh(&self, seen: u64) -> Result<Arc<Metadata>, Error> {
         let _one_at_a_time = self.refreshing.lock().await;
         let wanted = {
             let known = self.known();
-            if known.version > seen {
+            if known.version > seen && known.wanted.iter().all(|topic| known.metadata.mentions(topic)) {
                 return Ok(Arc::clone(&known.metadata));
             }
             known.wanted.clone()
@@ -358,5 +359,48 @@ impl Retries {
         }
         tokio::time::sleep_until(until).await;
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pagemark_wire::api::Api;
+    use pagemark_wire::messages::MetadataResponse;
+    use pagemark_wire::messages::metadata_response::MetadataResponseTopic;
+
+    use super::*;
+    use crate::fake::Fake;
+
+    /// The answer that one waits for was asked for before the other's topic was wanted.
+    #[tokio::test]
+    async fn two_who_ask_for_topics_at_once_both_hear_of_their_own() {
+        let gate = Arc::new(tokio::sync::Notify::new());
+        let (held, mut is_first) = (Arc::clone(&gate), true);
+        let fake = Fake::start(1, move |asked| {
+            if asked.api != Api::Metadata {
+                return None;
+            }
+            let request: MetadataRequest = asked.read();
+            let there = |topic: MetadataRequestTopic| MetadataResponseTopic::default().with_name(topic.name);
+            let topics = request.topics.into_iter().flatten().map(there).collect();
+            let reply = asked.answer(&MetadataResponse::default().with_topics(topics));
+            Some(if std::mem::take(&mut is_first) { reply.after(&held) } else { reply })
+        });
+        let fake = fake.await;
+        let cluster = Cluster::new(ClientSettings::new(&fake.bootstrap())).unwrap();
+        let no_time = Instant::now(); // for a second attempt
+        let late = async {
+            fake.until_asked(Api::Metadata, 1).await;
+            let asking = cluster.topic("b", no_time);
+            tokio::pin!(asking);
+            tokio::select! {
+                biased;
+                _ = &mut asking => panic!("it was not answered yet"),
+                () = std::future::ready(()) => gate.notify_one(),
+            }
+            asking.await
+        };
+        let (a, b) = tokio::join!(cluster.topic("a", no_time), late);
+        assert_eq!((a.map(|topic| topic.name), b.map(|topic| topic.name)), (Ok("a".to_owned()), Ok("b".to_owned())));
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::ConsumerSettings;
 use super::commit_queue::{Offsets, Outcomes};
 use super::error::CommitError;
+use super::membership::COMMIT_PATIENCE;
 use super::state::{Commit, Phase, Shared};
 use crate::cluster::Cluster;
 use crate::code::Code;
@@ -54,10 +55,6 @@ pub(super) struct Committing {
     pub(super) settings: Arc<ConsumerSettings>,
     pub(super) group: String,
 }
-
-/// A commit that comes to its end still waits so long for the answer to its last attempt: a coordinator may take
-/// `offsets.commit.timeout.ms`, 5 s, and to give it up sooner would take the connection from everybody on it.
-const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a commit has no outcome that never left.
 const NOT_SENT: &str = "it waited behind other commits";
@@ -140,7 +137,7 @@ impl Committing {
         if !left.is_empty() {
             let plain = left.iter().map(|(partition, commit)| (partition.clone(), commit.offset.clone())).collect();
             let settings = self.cluster.settings();
-            let patience = (deadline - Instant::now()).max(LAST_PATIENCE.min(settings.api_timeout));
+            let patience = (deadline - Instant::now()).max(COMMIT_PATIENCE.min(settings.api_timeout));
             let timeout = settings.request_timeout.min(patience);
             match offsets::commit(&self.cluster, &self.group, &member, &plain, timeout).await {
                 Ok(codes) => {

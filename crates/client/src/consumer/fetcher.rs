@@ -22,13 +22,13 @@ use super::record::Fetched;
 use super::rest::Rests;
 use super::state::{Assigned, Position, Shared, State};
 use super::{AutoOffsetReset, ConsumerSettings};
-use crate::cluster::{Cluster, Lane, To};
+use crate::cluster::{Cluster, Lane, Metadata, To, TopicIds};
 use crate::code::Code;
 use crate::error::Error;
 use crate::host;
 use crate::net::CallError;
 use crate::offsets::{self, IsolationLevel, ListedOffset};
-use crate::partition::{TopicPartition, by_topic};
+use crate::partition::TopicPartition;
 use pagemark_wire::messages::topic_name;
 
 pub(super) struct Fetcher {
@@ -38,6 +38,9 @@ pub(super) struct Fetcher {
     tasks: JoinSet<Event>,
     /// Brokers to which a Fetch is under way.
     busy: BTreeSet<i32>,
+    /// The last partition of which each broker sent records. The next Fetch begins behind it: an answer that is full is full
+    /// of what was asked for first, and would starve the rest.
+    turns: BTreeMap<i32, TopicPartition>,
     is_locating: bool,
     is_refreshing: bool,
     rests: Rests<Part>,
@@ -59,6 +62,8 @@ enum Part {
 /// A partition in a Fetch.
 #[derive(Debug, Clone)]
 struct Wanted {
+    partition: TopicPartition,
+    topic_id: Uuid,
     offset: i64,
     leader_epoch: i32,
     /// As it was when the request was made; what comes back for another one is thrown away.
@@ -67,7 +72,7 @@ struct Wanted {
 }
 
 enum Event {
-    Fetched { node: i32, wanted: BTreeMap<TopicPartition, Wanted>, answer: Result<Answers, CallError> },
+    Fetched { node: i32, wanted: Vec<Wanted>, answer: Result<Answers, CallError> },
     Located { was_good: bool },
     Refreshed,
 }
@@ -78,8 +83,8 @@ impl Fetcher {
     pub(super) fn new(cluster: Arc<Cluster>, shared: Arc<Shared>, settings: Arc<ConsumerSettings>) -> Fetcher {
         let client = cluster.settings();
         let rests = Rests::new(client.retry_backoff, client.retry_backoff_max);
-        let (tasks, busy) = (JoinSet::new(), BTreeSet::new());
-        Fetcher { cluster, shared, settings, tasks, busy, is_locating: false, is_refreshing: false, rests }
+        let (tasks, busy, turns) = (JoinSet::new(), BTreeSet::new(), BTreeMap::new());
+        Fetcher { cluster, shared, settings, tasks, busy, turns, is_locating: false, is_refreshing: false, rests }
     }
 
     pub(super) async fn run(mut self) {
@@ -104,10 +109,11 @@ impl Fetcher {
     /// Starts whatever can be started.
     fn start(&mut self, now: Instant) {
         let (metadata, _) = self.cluster.metadata();
-        let mut by_leader: BTreeMap<i32, BTreeMap<TopicPartition, Wanted>> = BTreeMap::new();
+        let mut by_leader: BTreeMap<i32, Vec<Wanted>> = BTreeMap::new();
         let (mut has_unplaced, mut has_leaderless) = (false, false);
         {
-            let state = self.shared.lock();
+            let mut state = self.shared.lock();
+            let mut made_again = Vec::new();
             let assigned = |who: &Part| !matches!(who, Part::Partition(p) if !state.partitions.contains_key(p));
             self.rests.retain(assigned);
             let buffered: usize = state.partitions.values().map(|assigned| assigned.buffered_bytes).sum();
@@ -120,19 +126,31 @@ impl Fetcher {
                 if assigned.is_held() || is_full || is_resting || !has_room {
                     continue;
                 }
+                let topic_id = metadata.topics.get(&*partition.topic).map_or(Uuid::nil(), |topic| topic.id);
+                if !topic_id.is_nil() && !assigned.topic_id.is_nil() && topic_id != assigned.topic_id {
+                    made_again.push(partition.clone());
+                    continue;
+                }
                 match metadata.leader(&partition.topic, partition.partition) {
                     None => has_leaderless = true,
                     Some((leader, leader_epoch)) => {
                         let (incarnation, seeks) = (assigned.incarnation, assigned.seeks);
-                        let wanted = Wanted { offset, leader_epoch, incarnation, seeks };
-                        by_leader.entry(leader).or_default().insert(partition.clone(), wanted);
+                        let partition = partition.clone();
+                        let wanted = Wanted { partition, topic_id, offset, leader_epoch, incarnation, seeks };
+                        by_leader.entry(leader).or_default().push(wanted);
                     }
                 }
+            }
+            for partition in made_again {
+                tracing::warn!(%partition, "the topic was deleted and made again; reading it from its beginning");
+                let position = self.settings.beginning(&partition);
+                state.begin_anew(&partition, position);
+                has_unplaced = true;
             }
         }
         for (leader, wanted) in by_leader {
             if !self.rests.is_resting(&Part::Node(leader), now) && self.busy.insert(leader) {
-                self.fetch(leader, wanted);
+                self.fetch(leader, wanted, &metadata);
             }
         }
         if has_unplaced && !self.rests.is_resting(&Part::Places, now) && !std::mem::replace(&mut self.is_locating, true)
@@ -146,11 +164,14 @@ impl Fetcher {
         }
     }
 
-    fn fetch(&mut self, node: i32, wanted: BTreeMap<TopicPartition, Wanted>) {
+    /// `wanted` is in the order of the partitions.
+    fn fetch(&mut self, node: i32, mut wanted: Vec<Wanted>, metadata: &Metadata) {
         let (cluster, settings) = (Arc::clone(&self.cluster), Arc::clone(&self.settings));
-        let (metadata, _) = self.cluster.metadata();
-        let id = |p: &TopicPartition| Some((p.topic.to_string(), metadata.topics.get(&*p.topic)?.id));
-        let ids: BTreeMap<String, Uuid> = wanted.keys().filter_map(id).collect();
+        let ids = metadata.ids(wanted.iter().map(|wanted| &*wanted.partition.topic));
+        if let Some(turn) = self.turns.get(&node) {
+            let first = wanted.partition_point(|wanted| wanted.partition <= *turn);
+            wanted.rotate_left(first);
+        }
         self.tasks.spawn(async move {
             let answer = ask(&cluster, node, &settings, &wanted, &ids).await;
             Event::Fetched { node, wanted, answer }
@@ -191,7 +212,7 @@ impl Fetcher {
                 self.busy.remove(&node);
                 self.judge(Part::Node(node), answer.is_ok(), now);
                 match answer {
-                    Ok(answers) => self.take_answers(&wanted, answers, now),
+                    Ok(answers) => self.take_answers(node, wanted, answers, now),
                     Err(CallError::Unsupported(api)) => {
                         self.shared.fail(ConsumerError::Fatal(Error::Unsupported { api }));
                     }
@@ -213,55 +234,80 @@ impl Fetcher {
         }
     }
 
-    fn take_answers(&mut self, wanted: &BTreeMap<TopicPartition, Wanted>, answers: Answers, now: Instant) {
+    fn take_answers(&mut self, node: i32, wanted: Vec<Wanted>, mut answers: Answers, now: Instant) {
         let mut is_stale = false;
-        {
-            let mut state = self.shared.lock();
-            for partition in wanted.keys().filter(|partition| !answers.contains_key(partition)) {
+        for wanted in wanted {
+            let partition = &wanted.partition;
+            let Some(answer) = answers.remove(partition) else {
                 self.rests.failed(Part::Partition(partition.clone()), now); // the broker says nothing, and at once
+                continue;
+            };
+            if answer.records.as_ref().is_some_and(|records| !records.is_empty()) {
+                self.turns.insert(node, partition.clone());
             }
-            for (partition, answer) in answers {
-                let Some(wanted) = wanted.get(&partition) else { continue };
-                let Some(assigned) = current(&mut state, &partition, wanted) else { continue };
-                let code = Code(answer.error_code);
-                match code {
-                    Code::NONE => take_records(assigned, wanted, &answer, self.settings.isolation_level),
-                    Code::OFFSET_OUT_OF_RANGE => out_of_range(assigned, &partition, wanted.offset, &self.settings),
-                    code if code.is_stale_metadata() || code.is_retriable() => {
-                        is_stale |= code.is_stale_metadata();
-                        self.rests.failed(Part::Partition(partition), now);
-                        continue;
-                    }
-                    code => assigned.refuse(Position::Failed(ConsumerError::Fatal(Error::Refused {
-                        code,
-                        message: partition.to_string(),
-                    }))),
-                }
-                self.rests.succeeded(&Part::Partition(partition));
-            }
+            is_stale |= Code(answer.error_code).is_stale_metadata();
+            self.take_answer(&wanted, &answer, now);
         }
         if is_stale {
             self.refresh(now);
         }
     }
+
+    fn take_answer(&mut self, wanted: &Wanted, answer: &PartitionData, now: Instant) {
+        let partition = &wanted.partition;
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        let Some(assigned) = current(&mut state, wanted) else { return };
+        let code = Code(answer.error_code);
+        match code {
+            Code::NONE => take_records(assigned, wanted, answer, self.settings.isolation_level),
+            Code::OFFSET_OUT_OF_RANGE => out_of_range(assigned, wanted, &self.settings),
+            code if may_pass(code) => {
+                let lasts = self.rests.failed(Part::Partition(partition.clone()), now);
+                let is_unreadable = code == Code::CORRUPT_MESSAGE || code == Code::KAFKA_STORAGE_ERROR;
+                if lasts.is_zero() && (is_unreadable || code == Code::UNKNOWN_SERVER_ERROR) {
+                    tracing::warn!(%partition, %code, "the partition cannot be read now; trying again");
+                }
+                if is_unreadable && lasts >= self.cluster.settings().api_timeout {
+                    let (partition, why) = (partition.clone(), format!("the broker cannot read it: {code}"));
+                    let damaged = ConsumerError::Damaged { partition, offset: wanted.offset, why };
+                    assigned.refuse(Position::Failed(damaged));
+                }
+                return;
+            }
+            code => assigned.refuse(Position::Failed(ConsumerError::Fatal(Error::Refused {
+                code,
+                message: partition.to_string(),
+            }))),
+        }
+        self.rests.succeeded(&Part::Partition(partition.clone()));
+    }
+}
+
+/// Whether what a leader says of a partition may be otherwise in a while. An error without a code counts, as in Kafka's own
+/// clients: brokers use it for what passes.
+fn may_pass(code: Code) -> bool {
+    code.is_stale_metadata() || code.is_retriable() || code == Code::UNKNOWN_SERVER_ERROR
 }
 
 /// The partition, if it is still assigned as it was and nobody has sought since.
-fn current<'a>(state: &'a mut State, partition: &TopicPartition, wanted: &Wanted) -> Option<&'a mut Assigned> {
-    let assigned = state.partitions.get_mut(partition)?;
+fn current<'a>(state: &'a mut State, wanted: &Wanted) -> Option<&'a mut Assigned> {
+    let assigned = state.partitions.get_mut(&wanted.partition)?;
     let is_same = assigned.incarnation == wanted.incarnation && assigned.seeks == wanted.seeks;
     is_same.then_some(assigned)
 }
 
-fn out_of_range(assigned: &mut Assigned, partition: &TopicPartition, offset: i64, settings: &ConsumerSettings) {
+fn out_of_range(assigned: &mut Assigned, wanted: &Wanted, settings: &ConsumerSettings) {
+    let (partition, offset) = (wanted.partition.clone(), wanted.offset);
     tracing::warn!(%partition, offset, policy = ?settings.auto_offset_reset, "the offset is outside the log");
     assigned.refuse(match settings.auto_offset_reset {
-        AutoOffsetReset::None => Position::Failed(ConsumerError::OutOfRange { partition: partition.clone(), offset }),
+        AutoOffsetReset::None => Position::Failed(ConsumerError::OutOfRange { partition, offset }),
         policy => Position::Reset(policy),
     });
 }
 
 fn take_records(assigned: &mut Assigned, wanted: &Wanted, answer: &PartitionData, isolation: IsolationLevel) {
+    assigned.topic_id = wanted.topic_id;
     let records = answer.records.clone().unwrap_or_default();
     let mut aborted = Aborted::new(answer, isolation);
     let mut next = wanted.offset;
@@ -324,23 +370,25 @@ async fn ask(
     cluster: &Cluster,
     node: i32,
     settings: &ConsumerSettings,
-    wanted: &BTreeMap<TopicPartition, Wanted>,
-    ids: &BTreeMap<String, Uuid>,
+    wanted: &[Wanted],
+    ids: &TopicIds,
 ) -> Result<Answers, CallError> {
     let limit = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
     let make = |version: i16| {
-        let one = |(index, wanted): (i32, &Wanted)| {
+        let one = |wanted: &Wanted| {
             let partition = FetchPartition::default()
-                .with_partition(index)
+                .with_partition(wanted.partition.partition)
                 .with_fetch_offset(wanted.offset)
                 .with_partition_max_bytes(limit(settings.max_partition_fetch_bytes));
             if version >= 9 { partition.with_current_leader_epoch(wanted.leader_epoch) } else { partition }
         };
-        let topics = by_topic(wanted.iter().map(|(p, w)| (p.clone(), w))).into_iter().map(|(topic, partitions)| {
-            let data = FetchTopic::default().with_partitions(partitions.into_iter().map(one).collect());
+        // The order counts, so a topic may come twice.
+        let topics = wanted.chunk_by(|a, b| a.partition.topic == b.partition.topic).map(|partitions| {
+            let topic = &partitions[0].partition.topic;
+            let data = FetchTopic::default().with_partitions(partitions.iter().map(one).collect());
             match version {
-                13.. => data.with_topic_id(ids.get(&*topic).copied().unwrap_or_default()),
-                _ => data.with_topic(topic_name(&topic)),
+                13.. => data.with_topic_id(ids.id(topic)),
+                _ => data.with_topic(topic_name(topic)),
             }
         });
         let request = FetchRequest::default()
@@ -357,11 +405,10 @@ async fn ask(
     Ok(read(answer, ids))
 }
 
-fn read(answer: FetchResponse, ids: &BTreeMap<String, Uuid>) -> Answers {
+fn read(answer: FetchResponse, ids: &TopicIds) -> Answers {
     let mut answers = Answers::new();
     for topic in answer.responses {
-        let by_id = || ids.iter().find(|(_, id)| **id == topic.topic_id && !id.is_nil()).map(|(name, _)| name.as_str());
-        let name = if topic.topic_id.is_nil() { topic.topic.0.as_str() } else { by_id().unwrap_or_default() };
+        let name = ids.name(topic.topic_id, &topic.topic);
         for partition in topic.partitions {
             answers.insert(TopicPartition::new(name, partition.partition_index), partition);
         }
@@ -405,17 +452,10 @@ async fn locate_by_commit(cluster: &Cluster, shared: &Shared, settings: &Consume
                 assigned.committed = Some(committed.offset);
                 assigned.go_to(Position::At(committed.offset));
             }
-            None => assigned.go_to(start(partition, settings.auto_offset_reset)),
+            None => assigned.go_to(settings.reset(partition)),
         }
     }
     true
-}
-
-fn start(partition: &TopicPartition, policy: AutoOffsetReset) -> Position {
-    match policy {
-        AutoOffsetReset::None => Position::Failed(ConsumerError::NoOffset { partition: partition.clone() }),
-        policy => Position::Reset(policy),
-    }
 }
 
 async fn locate_by_policy(cluster: &Arc<Cluster>, shared: &Shared, settings: &ConsumerSettings) -> bool {

@@ -4,9 +4,7 @@
 //! has then processed or dropped. Heartbeats go on meanwhile, from a task of their own. An application that does not ask
 //! for `max.poll.interval.ms` loses its partitions. Deliberately not here: the calls themselves.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -15,7 +13,7 @@ use super::assignor::Assignor;
 use super::error::ConsumerError;
 use super::heartbeat;
 use super::listener::{AnyListener, PartitionSet, Rebalance};
-use super::membership::{GroupError, LEAVE_PATIENCE, Membership};
+use super::membership::{Counts, GroupError, LEAVE_PATIENCE, Membership, Synced};
 use super::state::{Phase, Position, Shared};
 use crate::error::Error;
 use crate::net::Backoff;
@@ -25,12 +23,12 @@ pub(super) struct Group {
     shared: Arc<Shared>,
     listener: Option<Box<dyn AnyListener>>,
     rebalance: Rebalance,
-    /// Partitions of the topics subscribed to, as they were when the group was joined.
-    counts: BTreeMap<String, Option<usize>>,
+    /// Topics as they were when the group was joined: those subscribed to, and of its leader those of all members.
+    counts: Counts,
     /// When these are to be compared with what is there.
     look_again_at: Instant,
     /// The join that is under way, if any. It goes on while the consumer closes, so that it is left where it can be left.
-    joining: JoinSet<Result<PartitionSet, GroupError>>,
+    joining: JoinSet<Result<Synced, GroupError>>,
     heartbeats: AbortHandle,
 }
 
@@ -49,7 +47,7 @@ impl Group {
         let shared = Arc::clone(&membership.shared);
         let heartbeats = tokio::spawn(heartbeat::run(Arc::clone(&membership))).abort_handle();
         let rebalance = Rebalance { shared: Arc::clone(&shared), cluster: Arc::clone(&membership.cluster) };
-        let (counts, look_again_at, joining) = (BTreeMap::new(), Instant::now(), JoinSet::new());
+        let (counts, look_again_at, joining) = (Counts::new(), Instant::now(), JoinSet::new());
         Group { membership, shared, listener, rebalance, counts, look_again_at, joining, heartbeats }
     }
 
@@ -118,29 +116,22 @@ impl Group {
             () = tokio::time::sleep_until(self.membership.stalls_at()) => {}
             looked = looking => {
                 looked?;
-                let (found, age) = self.look();
-                self.look_again_at = Instant::now() + age;
+                let found = self.membership.counts(self.counts.keys().map(String::as_str));
                 if found != self.counts {
                     self.shared.lock().rejoin = true;
                 }
+                self.compare_with(found);
             }
         }
         Ok(())
     }
 
-    /// The topics subscribed to as they are now, and how soon to look again.
-    fn look(&self) -> (BTreeMap<String, Option<usize>>, Duration) {
+    /// What topics are compared with from now on. If one is missing it is looked for soon again.
+    fn compare_with(&mut self, counts: Counts) {
         let settings = self.membership.cluster.settings();
-        let counts = self.counts_now();
         let is_incomplete = counts.values().any(Option::is_none);
-        (counts, if is_incomplete { settings.retry_backoff_max } else { settings.metadata_max_age })
-    }
-
-    fn counts_now(&self) -> BTreeMap<String, Option<usize>> {
-        let (metadata, _) = self.membership.cluster.metadata();
-        let state = self.shared.lock();
-        let count = |topic: &String| metadata.topics.get(topic).map(|topic| topic.partitions.len());
-        state.subscription.iter().map(|topic| (topic.clone(), count(topic))).collect()
+        let age = if is_incomplete { settings.retry_backoff_max } else { settings.metadata_max_age };
+        (self.counts, self.look_again_at) = (counts, Instant::now() + age);
     }
 
     async fn join(&mut self) -> Result<(), GroupError> {
@@ -184,17 +175,19 @@ impl Group {
                 return Ok(());
             }
         }
-        let (counts, age) = self.look();
-        (self.counts, self.look_again_at) = (counts, Instant::now() + age);
+        self.compare_with(membership.counts(topics.iter().map(String::as_str)));
         self.joining.spawn(async move { membership.next_assignment(&topics).await });
-        let assignment = tokio::select! {
+        let Synced { partitions, counts } = tokio::select! {
             Some(joined) = self.joining.join_next() => match joined {
-                Ok(assignment) => assignment?,
+                Ok(synced) => synced?,
                 Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
             },
             () = self.membership.interrupted() => return Ok(()),
         };
-        self.take_assignment(assignment).await;
+        if let Some(counts) = counts {
+            self.compare_with(counts);
+        }
+        self.take_assignment(partitions).await;
         Ok(())
     }
 
@@ -216,7 +209,7 @@ impl Group {
             return; // and these with the others
         }
         if !added.is_empty() {
-            self.shared.lock().assign(added.iter().cloned(), &Position::Undecided);
+            self.shared.lock().assign(added.iter().cloned(), |_| Position::Undecided);
             if let Some(listener) = &mut self.listener {
                 listener.on_assigned(&self.rebalance, &added).await;
             }

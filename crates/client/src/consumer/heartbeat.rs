@@ -14,12 +14,21 @@ use crate::error::Error;
 use crate::offsets::Committer;
 
 pub(super) async fn run(membership: Arc<Membership>) {
+    let settings = &membership.settings;
+    let now = || {
+        let state = membership.shared.lock();
+        let is_member = state.member.generation >= 0;
+        (is_member.then(|| state.member.clone()), state.last_heard + settings.session_timeout)
+    };
     loop {
-        tokio::time::sleep(membership.settings.heartbeat_interval).await;
-        let member = membership.shared.lock().member.clone();
-        if member.generation >= 0 {
-            let answer = membership.heartbeat(&member).await;
-            membership.hear(&member, answer);
+        let next = Instant::now() + settings.heartbeat_interval;
+        let (member, session_ends) = now();
+        tokio::time::sleep_until(if member.is_some() { next.min(session_ends) } else { next }).await;
+        if let (Some(member), session_ends) = now() {
+            // All of it, also finding the coordinator and connecting: who is not heard for a session must know at its end.
+            let answer = tokio::time::timeout_at(session_ends, membership.heartbeat(&member)).await;
+            let too_late = |_| Err(Error::Unavailable("no heartbeat was answered within the session".to_owned()));
+            membership.hear(&member, answer.unwrap_or_else(too_late));
         }
     }
 }

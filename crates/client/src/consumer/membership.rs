@@ -33,6 +33,10 @@ const CONSUMER: &str = "consumer";
 /// Longest wait for anything before the group is left.
 pub(super) const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// So long a coordinator may take over a commit, `offsets.commit.timeout.ms`, and what comes behind it on its connection
+/// waits. To give up sooner would take the connection from everybody on it.
+pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Why a call of the group failed.
 #[derive(Debug)]
 pub(super) enum GroupError {
@@ -68,13 +72,25 @@ pub(super) struct Membership {
 pub(super) struct Joined {
     member: Committer,
     assignor: String,
-    /// For the leader: everybody, unless the group goes on as it was.
+    /// For the leader: everybody.
     members: Option<Members>,
+    /// The leader need not assign: the group goes on as it was.
+    goes_on: bool,
+}
+
+/// Partitions of each topic, as far as metadata knows it.
+pub(super) type Counts = BTreeMap<String, Option<usize>>;
+
+/// What this member gets.
+pub(super) struct Synced {
+    pub(super) partitions: PartitionSet,
+    /// For the leader: the topics of all members, as they were when it assigned. Nobody else sees to it that they change.
+    pub(super) counts: Option<Counts>,
 }
 
 impl Membership {
     /// Joins, as a new member or for the next generation, and gets this member's part of it.
-    pub(super) async fn next_assignment(&self, topics: &[String]) -> Result<PartitionSet, GroupError> {
+    pub(super) async fn next_assignment(&self, topics: &[String]) -> Result<Synced, GroupError> {
         let assignment = async {
             let joined = self.join(topics).await?;
             self.sync(joined).await
@@ -166,7 +182,7 @@ impl Membership {
             state.member.clone()
         };
         let assignor = answer.protocol_name.as_ref().map(ToString::to_string).unwrap_or_default();
-        let is_leader = answer.leader == answer.member_id && !answer.skip_assignment;
+        let is_leader = answer.leader == answer.member_id;
         let mut members = Members::new();
         for other in answer.members.iter().filter(|_| is_leader) {
             let subscription = MemberSubscription::parse(&other.metadata)
@@ -178,14 +194,19 @@ impl Membership {
             };
             members.insert(id, Member { order, subscription });
         }
-        Ok(Joined { member, assignor, members: is_leader.then_some(members) })
+        let (members, goes_on) = (is_leader.then_some(members), answer.skip_assignment);
+        Ok(Joined { member, assignor, members, goes_on })
     }
 
     /// Gets this generation's assignment; the leader makes it.
-    pub(super) async fn sync(&self, joined: Joined) -> Result<PartitionSet, GroupError> {
-        let assignments = match &joined.members {
-            Some(members) => self.assign(&joined.assignor, members).await?,
-            None => Assignments::new(),
+    pub(super) async fn sync(&self, joined: Joined) -> Result<Synced, GroupError> {
+        let counts = match &joined.members {
+            Some(members) => Some(self.count_partitions(members).await?),
+            None => None,
+        };
+        let assignments = match (&joined.members, &counts) {
+            (Some(members), Some(counts)) if !joined.goes_on => assign(&joined.assignor, members, counts)?,
+            _ => Assignments::new(),
         };
         let mut encoded = Vec::new();
         for (id, partitions) in &assignments {
@@ -221,19 +242,22 @@ impl Membership {
         self.cluster.judge_coordinator(&self.group, answer.error_code)?;
         let assignment = Assignment::parse(&answer.assignment)
             .map_err(|error| Error::Protocol(format!("this member's assignment: {error}")))?;
-        Ok(by_partition(&assignment.partitions))
+        Ok(Synced { partitions: by_partition(&assignment.partitions), counts })
     }
 
-    async fn assign(&self, assignor: &str, members: &Members) -> Result<Assignments, GroupError> {
-        let known = Assignor::from_name(assignor);
-        let assignor =
-            known.ok_or_else(|| Error::Protocol(format!("the group uses {assignor:?}, which nobody offered")))?;
+    /// The topics that these members subscribe to, as they are now.
+    async fn count_partitions(&self, members: &Members) -> Result<Counts, GroupError> {
         let topics = members.values().flat_map(|member| member.subscription.topics.iter().map(String::as_str));
         self.cluster.want(topics.clone());
-        let metadata = self.cluster.refresh_now().await?;
-        let count = |topic: &str| Some((topic.to_owned(), metadata.topics.get(topic)?.partitions.len() as i32));
-        let counts: BTreeMap<String, i32> = topics.filter_map(count).collect();
-        Ok(assignor::assign(assignor, members, &counts))
+        self.cluster.refresh_now().await?;
+        Ok(self.counts(topics))
+    }
+
+    /// These topics as they are known.
+    pub(super) fn counts<'a>(&self, topics: impl Iterator<Item = &'a str>) -> Counts {
+        let (metadata, _) = self.cluster.metadata();
+        let count = |topic: &str| metadata.topics.get(topic).map(|topic| topic.partitions.len());
+        topics.map(|topic| (topic.to_owned(), count(topic))).collect()
     }
 
     /// Tells the coordinator that this member is alive; what it says.
@@ -246,7 +270,10 @@ impl Membership {
             let instance_id = member.instance_id.as_deref().map(text);
             if version >= 3 { request.with_group_instance_id(instance_id) } else { request }
         };
-        let timeout = self.settings.session_timeout.min(self.cluster.settings().request_timeout);
+        // One connection that is dead on the other side must not cost the session; a commit in front of the heartbeat on its
+        // connection may take `offsets.commit.timeout.ms`.
+        let patience = (self.settings.session_timeout / 2).max(COMMIT_PATIENCE);
+        let timeout = patience.min(self.cluster.settings().request_timeout);
         let answer = self.cluster.call_coordinator(&self.group, Lane::Control, timeout, make).await?;
         let code = Code(answer.error_code);
         if code.is_stale_coordinator() {
@@ -287,6 +314,14 @@ impl Membership {
             tracing::debug!(%error, "not left");
         }
     }
+}
+
+fn assign(assignor: &str, members: &Members, counts: &Counts) -> Result<Assignments, GroupError> {
+    let known = Assignor::from_name(assignor);
+    let assignor =
+        known.ok_or_else(|| Error::Protocol(format!("the group uses {assignor:?}, which nobody offered")))?;
+    let there = counts.iter().filter_map(|(topic, count)| Some((topic.clone(), (*count)? as i32)));
+    Ok(assignor::assign(assignor, members, &there.collect()))
 }
 
 fn by_name(partitions: &PartitionSet) -> Partitions {

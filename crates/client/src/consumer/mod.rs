@@ -147,13 +147,7 @@ impl Consumer {
         state.is_manual = true;
         self.cluster.want(wanted.iter().map(|partition| &*partition.topic));
         state.partitions.retain(|partition, _| wanted.contains(partition));
-        let from_commit = Position::Committed;
-        let from_policy = match self.settings.auto_offset_reset {
-            AutoOffsetReset::None => Position::Undecided, // until the application seeks
-            policy => Position::Reset(policy),
-        };
-        let position = if self.settings.group_id.is_some() { from_commit } else { from_policy };
-        state.assign(wanted, &position);
+        state.assign(wanted, |partition| self.settings.beginning(partition));
         drop(state);
         self.shared.fetcher.notify_one();
         Ok(())

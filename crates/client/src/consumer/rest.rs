@@ -14,7 +14,15 @@ use crate::net::Backoff;
 pub(super) struct Rests<Who> {
     least: Duration,
     most: Duration,
-    resting: BTreeMap<Who, (Backoff, Instant)>,
+    resting: BTreeMap<Who, Rest>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    backoff: Backoff,
+    /// The first failure in the row.
+    since: Instant,
+    until: Instant,
 }
 
 impl<Who: Ord> Rests<Who> {
@@ -23,13 +31,14 @@ impl<Who: Ord> Rests<Who> {
         Rests { least, most, resting: BTreeMap::new() }
     }
 
-    /// Somebody failed. A second failure during a rest changes nothing.
-    pub(super) fn failed(&mut self, who: Who, now: Instant) {
-        let new = || (Backoff::new(self.least, self.most), now);
-        let (backoff, until) = self.resting.entry(who).or_insert_with(new);
-        if *until <= now {
-            *until = now + backoff.next();
+    /// Somebody failed; for how long there was nothing but failures. A second failure during a rest changes nothing.
+    pub(super) fn failed(&mut self, who: Who, now: Instant) -> Duration {
+        let new = || Rest { backoff: Backoff::new(self.least, self.most), since: now, until: now };
+        let rest = self.resting.entry(who).or_insert_with(new);
+        if rest.until <= now {
+            rest.until = now + rest.backoff.next();
         }
+        now - rest.since
     }
 
     /// Somebody is well again.
@@ -38,12 +47,12 @@ impl<Who: Ord> Rests<Who> {
     }
 
     pub(super) fn is_resting(&self, who: &Who, now: Instant) -> bool {
-        self.resting.get(who).is_some_and(|(_, until)| *until > now)
+        self.resting.get(who).is_some_and(|rest| rest.until > now)
     }
 
     /// When the next rest ends.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
-        self.resting.values().map(|(_, until)| *until).filter(|until| *until > now).min()
+        self.resting.values().map(|rest| rest.until).filter(|until| *until > now).min()
     }
 
     /// Forgets all that are not wanted any more.
@@ -60,13 +69,13 @@ mod tests {
     fn each_rests_by_itself_and_longer_after_each_failure() {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
         let mut rests = Rests::new(second, 8 * second);
-        rests.failed('a', start);
+        assert_eq!(rests.failed('a', start), Duration::ZERO);
         rests.failed('a', start); // still the same rest
         let first = rests.next(start).expect("a rest");
         assert!((start + second / 2..start + second * 3 / 2).contains(&first));
         assert!(rests.is_resting(&'a', start) && !rests.is_resting(&'b', start));
         assert!(!rests.is_resting(&'a', first) && rests.next(first).is_none());
-        rests.failed('a', first);
+        assert_eq!(rests.failed('a', first), first - start);
         assert!(rests.is_resting(&'a', first + second * 3 / 2), "twice as long");
         rests.succeeded(&'a');
         assert!(!rests.is_resting(&'a', first));

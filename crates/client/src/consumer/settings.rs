@@ -8,14 +8,16 @@ use std::time::Duration;
 use super::Consumer;
 use super::assignor::Assignor;
 use super::committer::Committing;
+use super::error::ConsumerError;
 use super::fetcher::Fetcher;
 use super::group::Group;
 use super::listener::{AnyListener, RebalanceListener};
 use super::membership::Membership;
-use super::state::Shared;
+use super::state::{Position, Shared};
 use crate::cluster::{ClientSettings, Cluster};
 use crate::error::Error;
 use crate::offsets::{Committer, IsolationLevel};
+use crate::partition::TopicPartition;
 
 /// `auto.offset.reset`: where to begin where nothing is committed, or where the committed offset is outside the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,6 +52,24 @@ pub(super) struct ConsumerSettings {
     pub(super) fetch_max_bytes: usize,
     pub(super) max_partition_fetch_bytes: usize,
     pub(super) prefetch_bytes: usize,
+}
+
+impl ConsumerSettings {
+    /// Where to read a partition of which nothing is known yet: where its group left off, if there is a group.
+    pub(super) fn beginning(&self, partition: &TopicPartition) -> Position {
+        match self.group_id {
+            Some(_) => Position::Committed,
+            None => self.reset(partition),
+        }
+    }
+
+    /// Where to read a partition of which nothing is committed.
+    pub(super) fn reset(&self, partition: &TopicPartition) -> Position {
+        match self.auto_offset_reset {
+            AutoOffsetReset::None => Position::Failed(ConsumerError::NoOffset { partition: partition.clone() }),
+            policy => Position::Reset(policy),
+        }
+    }
 }
 
 /// Settings of a consumer.
@@ -219,6 +239,10 @@ impl ConsumerBuilder {
             "max.poll.interval.ms must be above 0"
         } else if consumer.max_poll_records == 0 {
             "max.poll.records must be above 0"
+        } else if consumer.fetch_max_bytes == 0 || consumer.max_partition_fetch_bytes == 0 {
+            "fetch.max.bytes and max.partition.fetch.bytes must be above 0"
+        } else if consumer.prefetch_bytes == 0 {
+            "prefetch_bytes must be above 0"
         } else if self.auto_commit_interval.is_zero() {
             "auto.commit.interval.ms must be above 0"
         } else if consumer.group_id.as_deref() == Some("") {

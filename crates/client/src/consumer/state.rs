@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::AutoOffsetReset;
 use super::commit_queue::{CommitQueue, Offsets};
@@ -114,6 +115,8 @@ pub(super) struct Assigned {
     /// Told apart from the same partition at another time.
     pub(super) incarnation: u64,
     pub(super) position: Position,
+    /// Id of the topic as it was read so far; nil if it was not.
+    pub(super) topic_id: Uuid,
     /// Goes up with every seek; what was fetched before it is thrown away.
     pub(super) seeks: u64,
     /// The next offset that the application gets.
@@ -254,13 +257,18 @@ impl Shared {
 
 impl State {
     /// Takes partitions on; those it has stay as they are.
-    pub(super) fn assign(&mut self, partitions: impl IntoIterator<Item = TopicPartition>, position: &Position) {
+    pub(super) fn assign(
+        &mut self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+        position: impl Fn(&TopicPartition) -> Position,
+    ) {
         for partition in partitions {
             self.next_incarnation += 1;
-            let incarnation = self.next_incarnation;
+            let (incarnation, position) = (self.next_incarnation, position(&partition));
             self.partitions.entry(partition).or_insert_with(|| Assigned {
                 incarnation,
-                position: position.clone(),
+                position,
+                topic_id: Uuid::nil(),
                 seeks: 0,
                 next: None,
                 is_paused: false,
@@ -273,6 +281,16 @@ impl State {
                 committed: None,
             });
         }
+    }
+
+    /// The topic was deleted and made again: nothing that is known of the partition holds for the new one.
+    pub(super) fn begin_anew(&mut self, partition: &TopicPartition, position: Position) {
+        let Some(assigned) = self.partitions.get_mut(partition) else { return };
+        self.next_incarnation += 1;
+        assigned.incarnation = self.next_incarnation;
+        assigned.topic_id = Uuid::nil();
+        (assigned.stored, assigned.committed) = (None, None);
+        assigned.go_to(position);
     }
 
     pub(super) fn assignment(&self) -> BTreeSet<TopicPartition> {

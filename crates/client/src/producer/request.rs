@@ -8,10 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use pagemark_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use pagemark_wire::messages::{ProduceRequest, ProduceResponse, topic_name};
-use uuid::Uuid;
 
 use super::Acks;
 use super::delivery::ProduceError;
+use crate::cluster::TopicIds;
 use crate::code::Code;
 use crate::net::{CallError, Connection};
 use crate::partition::{TopicPartition, by_topic};
@@ -50,7 +50,7 @@ pub(super) async fn ask(
     acks: Acks,
     timeout: Duration,
     data: Vec<(TopicPartition, Bytes)>,
-    ids: &BTreeMap<String, Uuid>,
+    ids: &TopicIds,
 ) -> Result<Answered, CallError> {
     let make = |version: i16| {
         let topics = by_topic(data).into_iter().map(|(topic, partitions)| {
@@ -58,7 +58,7 @@ pub(super) async fn ask(
                 |(index, records)| PartitionProduceData::default().with_index(index).with_records(Some(records));
             let data = TopicProduceData::default().with_partition_data(partitions.into_iter().map(partition).collect());
             match version {
-                13.. => data.with_topic_id(ids.get(&*topic).copied().unwrap_or_default()),
+                13.. => data.with_topic_id(ids.id(&topic)),
                 _ => data.with_name(topic_name(&topic)),
             }
         });
@@ -75,11 +75,10 @@ pub(super) async fn ask(
     Ok(Some(read(&answer, ids)))
 }
 
-fn read(answer: &ProduceResponse, ids: &BTreeMap<String, Uuid>) -> BTreeMap<TopicPartition, PartitionAnswer> {
+fn read(answer: &ProduceResponse, ids: &TopicIds) -> BTreeMap<TopicPartition, PartitionAnswer> {
     let mut answers = BTreeMap::new();
     for topic in &answer.responses {
-        let by_id = || ids.iter().find(|(_, id)| **id == topic.topic_id && !id.is_nil()).map(|(name, _)| name.as_str());
-        let name = if topic.topic_id.is_nil() { topic.name.0.as_str() } else { by_id().unwrap_or_default() };
+        let name = ids.name(topic.topic_id, &topic.name);
         for found in &topic.partition_responses {
             let words = found.record_errors.iter().find_map(|error| error.batch_index_error_message.as_ref());
             let message = found.error_message.as_ref().or(words).map(ToString::to_string).unwrap_or_default();

@@ -14,7 +14,6 @@ use pagemark_wire::types::{ProducerEpoch, ProducerId};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::Acks;
 use super::accumulator::{Accumulator, Batch, Drained, Expired, Identity};
@@ -236,8 +235,7 @@ impl Sender {
             batch.is_in_flight = true;
             data.push((partition.clone(), batch.builder.compressed(self.settings.compression)));
         }
-        let ids = data.iter().filter_map(|(p, _)| Some((p.topic.to_string(), metadata.topics.get(&*p.topic)?.id)));
-        let ids: BTreeMap<String, Uuid> = ids.collect();
+        let ids = metadata.ids(data.iter().map(|(partition, _)| &*partition.topic));
         *self.under_way.entry(node).or_default() += 1;
         let (acks, timeout) = (self.settings.acks, self.cluster.settings().request_timeout);
         self.tasks.spawn(async move {

@@ -1,6 +1,6 @@
 //! A group coordinator written by hand, for what no real one does when it is asked to: it holds answers back, and refuses.
 //!
-//! Requests that the test takes hold of are the test's to answer; all others are answered as usual: one topic, `t`, with ten
+//! Requests that the test takes hold of are the test's to answer; all others are answered as usual: a topic, `t`, with ten
 //! records in each partition, and a group whose only member is whoever joined last. Requests of one connection are answered
 //! in order, so an answer that is held back holds up those behind it. Deliberately not here: keeping what is committed.
 
@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pagemark_client::{Consumer, ConsumerBuilder, TopicPartition};
 use pagemark_wire::api::{Api, ApiInfo};
+use pagemark_wire::consumer_protocol::MemberSubscription;
 use pagemark_wire::frame;
 use pagemark_wire::messages::api_versions_response::ApiVersion;
 use pagemark_wire::messages::fetch_response::{FetchableTopicResponse, PartitionData};
@@ -53,7 +54,8 @@ pub struct Coordinator {
 
 struct State {
     port: u16,
-    partitions: Mutex<i32>,
+    /// Topics that there are, with their numbers of partitions.
+    topics: Mutex<BTreeMap<String, i32>>,
     generation: Mutex<i32>,
     /// A generation was joined and has no assignment yet: nothing is committed until then (O-12).
     is_syncing: AtomicBool,
@@ -103,7 +105,7 @@ impl Coordinator {
         let port = listener.local_addr().expect("bound").port();
         let state = Arc::new(State {
             port,
-            partitions: Mutex::new(partitions),
+            topics: Mutex::new(BTreeMap::from([(TOPIC.to_owned(), partitions)])),
             generation: Mutex::new(0),
             is_syncing: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
@@ -163,7 +165,12 @@ impl Coordinator {
 
     /// The topic has so many partitions from now on; with none it is gone.
     pub fn set_partitions(&self, partitions: i32) {
-        *self.state.partitions.lock().expect("no panic") = partitions;
+        self.set_topic(TOPIC, partitions);
+    }
+
+    /// Another topic has so many partitions from now on. It has the id of the first, so nobody may read both.
+    pub fn set_topic(&self, name: &str, partitions: i32) {
+        self.state.topics.lock().expect("no panic").insert(name.to_owned(), partitions);
     }
 }
 
@@ -232,14 +239,14 @@ impl Asked {
     }
 
     fn metadata(self) {
-        let partitions = *self.state.partitions.lock().expect("no panic");
+        let there = self.state.topics.lock().expect("no panic").clone();
         let partition =
             |index| MetadataResponsePartition::default().with_partition_index(index).with_leader_id(BrokerId(1));
         let asked: MetadataRequest = self.read();
         let topics = asked.topics.into_iter().flatten().map(|topic| {
-            let there = topic.name.as_ref().is_some_and(|name| name.0.as_str() == TOPIC) && partitions > 0;
+            let partitions = topic.name.as_ref().and_then(|name| there.get(name.0.as_str())).copied().unwrap_or(0);
             let answer = MetadataResponseTopic::default().with_name(topic.name);
-            if !there {
+            if partitions == 0 {
                 return answer.with_error_code(3);
             }
             answer.with_topic_id(TOPIC_ID).with_partitions((0..partitions).map(partition).collect())
@@ -266,6 +273,11 @@ impl Asked {
 
     /// Answers a join: its member leads this generation, and is alone in it.
     pub fn lead(self, generation: i32) {
+        self.lead_with(generation, &[]);
+    }
+
+    /// Answers a join: its member leads this generation, in which there is another who subscribes to these topics.
+    pub fn lead_with(self, generation: i32, topics: &[&str]) {
         self.state.is_syncing.store(true, Ordering::Relaxed);
         let request: JoinGroupRequest = self.read();
         let id = if request.member_id.is_empty() { text("static") } else { request.member_id.clone() };
@@ -275,7 +287,14 @@ impl Asked {
         let answer =
             JoinGroupResponse::default().with_generation_id(generation).with_protocol_type(Some(text("consumer")));
         let answer = answer.with_protocol_name(Some(protocol.name.clone())).with_leader(id.clone()).with_member_id(id);
-        self.answer(&answer.with_members(vec![member]));
+        let mut members = vec![member];
+        if !topics.is_empty() {
+            let topics = topics.iter().map(ToString::to_string).collect();
+            let subscription = MemberSubscription { topics, generation: -1, ..MemberSubscription::default() };
+            let other = JoinGroupResponseMember::default().with_member_id(text("other"));
+            members.push(other.with_metadata(subscription.to_bytes().expect("short names")));
+        }
+        self.answer(&answer.with_members(members));
     }
 
     fn sync(self) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use pagemark_client::*;
 use pagemark_wire::api::Api;
+use pagemark_wire::consumer_protocol::Assignment;
 use pagemark_wire::messages::{JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest, SyncGroupRequest};
 use tokio::sync::Notify;
 
@@ -20,6 +21,7 @@ const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 const ILLEGAL_GENERATION: i16 = 22;
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const REBALANCE_IN_PROGRESS: i16 = 27;
+const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 const FENCED_INSTANCE_ID: i16 = 82;
 
 /// A consumer that has all partitions, and what its listener hears.
@@ -558,6 +560,91 @@ fn a_poll_does_not_return_while_a_listener_gives_partitions_up() {
             assert_eq!(offsets, [1, 7]);
         };
         tokio::join!(polling, committing);
+        consumer.close().await;
+    });
+}
+
+#[test]
+fn a_session_that_ends_unheard_is_noticed_at_its_end_whatever_is_waited_for() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let builder = coordinator.consumer().session_timeout(Duration::from_secs(1));
+        let (_consumer, heard) = joined(&coordinator, builder).await;
+        let (mut heartbeats, mut lookups) = (coordinator.hold(Api::Heartbeat), coordinator.hold(Api::FindCoordinator));
+        drop(heartbeats.next().await); // the connection ends
+        let _unanswered = lookups.next().await;
+        let lost = until_heard(&heard, &["assigned", "lost"]);
+        tokio::time::timeout(Duration::from_secs(10), lost).await.expect("long before the answer was due");
+    });
+}
+
+/// What the leader knew of a topic when it assigned: it alone sees to it that the others get what comes.
+#[test]
+fn a_leader_assigns_again_when_a_topic_comes_that_only_others_read() {
+    run(async {
+        let coordinator = Coordinator::start(1).await;
+        let mut consumer = coordinator.consumer().build().expect("legal settings");
+        let (mut joins, mut syncs) = (coordinator.hold(Api::JoinGroup), coordinator.hold(Api::SyncGroup));
+        consumer.subscribe([TOPIC]).expect("it has a group");
+        joins.next().await.usual(); // the one that gets it its id
+        joins.next().await.lead_with(1, &["u"]);
+        let sync = syncs.next().await;
+        assert_eq!(given(&sync, "other"), []);
+        coordinator.set_topic("u", 2);
+        sync.usual();
+        joins.next().await.lead_with(2, &["u"]);
+        let sync = syncs.next().await;
+        assert_eq!(given(&sync, "other"), [("u".to_owned(), vec![0, 1])]);
+        sync.usual();
+        consumer.close().await;
+    });
+}
+
+/// What a leader gives to a member.
+fn given(sync: &Asked, member: &str) -> Vec<(String, Vec<i32>)> {
+    let request: SyncGroupRequest = sync.read();
+    let given =
+        request.assignments.iter().find(|given| given.member_id.as_str() == member).expect("it is in the group");
+    Assignment::parse(&given.assignment).expect("an assignment").partitions.into_iter().collect()
+}
+
+/// Lines for the log, as they are written.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_automatic_commit_that_is_refused_is_told_to_the_log() {
+    let log = Log::default();
+    let writer = Log(Arc::clone(&log.0));
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _here = tracing::subscriber::set_default(subscriber); // of this thread, on which everything runs
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let coordinator = Coordinator::start(1).await;
+        let builder = coordinator.consumer().auto_commit_interval(Duration::from_millis(10));
+        let (mut consumer, _) = joined(&coordinator, builder).await;
+        let mut commits = coordinator.hold(Api::OffsetCommit);
+        let record = consumer.recv().await.expect("a record");
+        consumer.store_offset(&record).expect("assigned");
+        commits.next().await.refuse(TOPIC_AUTHORIZATION_FAILED);
+        let again = commits.next().await; // so the first was judged
+        let told = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+        assert!(
+            told.contains("an automatic commit failed") && told.contains("TOPIC_AUTHORIZATION_FAILED (29)"),
+            "{told}"
+        );
+        again.usual();
+        drop(commits);
         consumer.close().await;
     });
 }

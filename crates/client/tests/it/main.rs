@@ -428,6 +428,24 @@ fn an_offset_outside_the_log_is_reset_by_the_policy_or_told_e_14() {
     });
 }
 
+/// The log under its name is another one, which was filled past the place where the consumer was.
+#[test]
+fn a_topic_that_is_deleted_and_made_again_is_read_from_its_beginning() {
+    run(async {
+        let rig = Rig::start("again").await;
+        let name = rig.topic(1).await;
+        rig.fill(0, 0..5).await;
+        let builder = Consumer::builder(&rig.bootstrap).auto_offset_reset(AutoOffsetReset::Earliest);
+        let mut consumer = builder.build().expect("legal settings");
+        consumer.assign([rig.partition(0)]).expect("not subscribed");
+        assert_eq!(numbers(&receive(&mut consumer, 5).await), [0, 1, 2, 3, 4]);
+        rig.admin.delete_topic(name).await.expect("deleted");
+        rig.topic(1).await;
+        rig.fill(0, 10..20).await;
+        assert_eq!(numbers(&receive(&mut consumer, 10).await), (10..20).collect::<Vec<_>>());
+    });
+}
+
 #[test]
 fn commits_keep_their_order_also_when_answers_are_lost_o_20() {
     run(async {

@@ -8,8 +8,9 @@ use pagemark_wire::records::{BatchBuilder, BatchHeader};
 use pagemark_wire::types::{LeaderEpoch, Offset, ProducerEpoch};
 
 use super::*;
+use crate::consumer::NotAssigned;
 use crate::consumer::{Consumer, ConsumerBuilder};
-use crate::fake::{Asked, Fake, Reply, TOPIC};
+use crate::fake::{Asked, Fake, Reply, TOPIC, TOPIC_ID};
 
 const TRANSACTIONAL: u8 = 1 << 4;
 const CONTROL: u8 = 1 << 5;
@@ -215,6 +216,118 @@ async fn records_that_nobody_sees_do_not_keep_the_next_from_coming() {
     let mut consumer = reading(builder(&fake).max_partition_fetch_bytes(1), 0);
     soon(fake.until_asked(Api::Fetch, 1)).await;
     assert_eq!(soon(consumer.recv()).await.unwrap().offset, 1);
+}
+
+/// A consumer that tries again after a moment.
+fn brisk(fake: &Fake) -> ConsumerBuilder {
+    let mut builder = Consumer::builder(&fake.bootstrap());
+    let moment = Duration::from_millis(1);
+    (builder.client.retry_backoff, builder.client.retry_backoff_max) = (moment, moment);
+    builder
+}
+
+/// Nothing says that the log under a position is another one, except the topic's id.
+#[tokio::test]
+async fn a_topic_that_was_made_again_is_read_from_its_beginning() {
+    let again = Arc::new(tokio::sync::Notify::new());
+    let (gate, mut id) = (Arc::clone(&again), TOPIC_ID);
+    let fake = Fake::start(1, move |asked| match asked.api {
+        Api::Metadata => Some(asked.metadata_of(id, asked.port, 1, |_| true)),
+        Api::ListOffsets => Some(listed(asked, 0)),
+        Api::Fetch => {
+            let request: FetchRequest = asked.read();
+            Some(match (request.topics[0].topic_id == TOPIC_ID, wanted(asked)) {
+                (true, 500) => answered(asked, 0, batch_of(500, 501, 501)),
+                (true, _) => {
+                    let gone = answered(asked, 100, Bytes::new());
+                    let is_first = std::mem::replace(&mut id, Uuid::from_u128(8)) == TOPIC_ID;
+                    if is_first { gone.after(&gate) } else { gone }
+                }
+                (false, 0) => answered(asked, 0, batch_of(0, 1000, 1000)),
+                (false, _) => Reply::Silence,
+            })
+        }
+        _ => None,
+    });
+    let fake = fake.await;
+    let mut consumer = reading(brisk(&fake).auto_offset_reset(AutoOffsetReset::Earliest), 500);
+    let old = soon(consumer.recv()).await.unwrap();
+    assert_eq!(old.offset, 500);
+    again.notify_one();
+    assert_eq!(soon(consumer.recv()).await.unwrap().offset, 0);
+    assert_eq!(consumer.store_offset(&old), Err(NotAssigned(old.partition.clone())), "it is of another log");
+}
+
+#[tokio::test]
+async fn a_partition_without_a_place_to_begin_says_so() {
+    let fake = Fake::start(1, |_| None).await;
+    let mut consumer = builder(&fake).build().unwrap();
+    let partition = TopicPartition::new(TOPIC, 0);
+    consumer.assign([partition.clone()]).unwrap();
+    assert_eq!(soon(consumer.recv()).await, Err(ConsumerError::NoOffset { partition }));
+}
+
+#[tokio::test]
+async fn an_error_without_a_code_is_not_the_end() {
+    let mut count = 0;
+    let fake = Fake::start(1, move |asked| {
+        let is_fetch = asked.api == Api::Fetch;
+        count += i32::from(is_fetch);
+        is_fetch.then(|| if count == 1 { answered(asked, -1, Bytes::new()) } else { fetched(asked, |_| 0) })
+    });
+    let fake = fake.await;
+    let mut consumer = reading(brisk(&fake), 0);
+    assert_eq!(soon(consumer.recv()).await.unwrap().offset, 0);
+}
+
+#[tokio::test]
+async fn what_a_broker_cannot_read_for_long_is_damaged_and_what_lies_behind_can_be_sought() {
+    for code in [2, 56] {
+        let cannot = move |asked: &Asked| match asked.api {
+            Api::Fetch if wanted(asked) == 0 => Some(answered(asked, code, Bytes::new())),
+            Api::Fetch => Some(fetched(asked, |_| 0)),
+            _ => None,
+        };
+        let fake = Fake::start(1, cannot).await;
+        let mut consumer = reading(brisk(&fake).api_timeout(Duration::from_millis(20)), 0);
+        let told = soon(consumer.recv()).await;
+        assert!(matches!(&told, Err(ConsumerError::Damaged { offset: 0, .. })), "{told:?}");
+        consumer.seek(&TopicPartition::new(TOPIC, 0), 5).unwrap();
+        assert_eq!(soon(consumer.recv()).await.unwrap().offset, 5);
+    }
+}
+
+/// An answer has room for one partition, and the application is as fast as the broker.
+#[tokio::test]
+async fn a_small_answer_starves_no_partition_q_49() {
+    let fake = Fake::start(3, |asked| {
+        let mut is_first = true;
+        (asked.api == Api::Fetch).then(|| filled(asked, |_| std::mem::take(&mut is_first)))
+    });
+    let fake = fake.await;
+    let mut consumer = builder(&fake).build().unwrap();
+    let partitions = [0, 1, 2].map(|partition| TopicPartition::new(TOPIC, partition));
+    consumer.assign(partitions.clone()).unwrap();
+    partitions.iter().for_each(|partition| consumer.seek(partition, 0).unwrap());
+    let mut seen = [0; 3];
+    for _ in 0..12 {
+        seen[soon(consumer.recv()).await.unwrap().partition.partition as usize] += 1;
+    }
+    assert!(seen.iter().all(|count| *count >= 3), "{seen:?}");
+}
+
+/// Answers a Fetch with one record for each partition for which there is room, asked about in order.
+fn filled(asked: &Asked, mut has_room: impl FnMut(i32) -> bool) -> Reply {
+    let request: FetchRequest = asked.read();
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|wanted| {
+            let records = if has_room(wanted.partition) { batch(-1, wanted.fetch_offset, 0, 0) } else { Bytes::new() };
+            PartitionData::default().with_partition_index(wanted.partition).with_records(Some(records))
+        });
+        let partitions = partitions.collect();
+        FetchableTopicResponse::default().with_topic_id(topic.topic_id).with_partitions(partitions)
+    });
+    asked.answer(&FetchResponse::default().with_responses(topics.collect()))
 }
 
 /// Assigns two partitions from offset 0 on and receives records, all of partition 0.
