@@ -28,7 +28,10 @@ impl Subscription {
     /// # Errors
     /// [`InternalError::Malformed`]; then the member counts as subscribed to everything (G-25).
     pub fn parse(bytes: &Bytes) -> Result<Subscription, InternalError> {
-        let mut reader = Reader::new(bytes);
+        Subscription::read(bytes, &mut Reader::new(bytes))
+    }
+
+    fn read(bytes: &Bytes, reader: &mut Reader<'_>) -> Result<Subscription, InternalError> {
         let version = reader.i16()?;
         if version < 0 {
             return Err(InternalError::Malformed("a version is negative"));
@@ -68,15 +71,7 @@ impl MemberSubscription {
     /// [`InternalError::Malformed`].
     pub fn parse(bytes: &Bytes) -> Result<MemberSubscription, InternalError> {
         let mut reader = Reader::new(bytes);
-        let version = reader.i16()?;
-        if version < 0 {
-            return Err(InternalError::Malformed("a version is negative"));
-        }
-        let mut topics = Vec::new();
-        for _ in 0..reader.count(false)? {
-            topics.push(reader.string(false)?);
-        }
-        let user_data = reader.nullable_bytes()?.map(|data| bytes.slice_ref(data));
+        let Subscription { version, topics, user_data } = Subscription::read(bytes, &mut reader)?;
         let owned = if version >= 1 { read_partitions(&mut reader)? } else { Partitions::new() };
         let generation = if version >= 2 { reader.i32()? } else { -1 };
         Ok(MemberSubscription { topics, user_data, owned, generation })

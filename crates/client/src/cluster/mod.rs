@@ -214,13 +214,13 @@ impl Cluster {
         Ok(Arc::clone(&known.metadata))
     }
 
-    /// A topic, asked for until it is there or the deadline passes. Every refresh asks for it from now on.
+    /// A topic, asked for until it is there or the deadline passes. If it is there, every refresh asks for it from now on.
     pub(crate) async fn topic(&self, name: &str, deadline: Instant) -> Result<Topic, Error> {
         if let Some(topic) = self.metadata().0.topics.get(name) {
             return Ok(topic.clone());
         }
-        self.want([name]);
-        self.retrying(deadline, || async {
+        let found = self.retrying(deadline, || async {
+            self.want([name]);
             let metadata = self.refresh_now().await?;
             match metadata.topics.get(name) {
                 Some(topic) => Ok(topic.clone()),
@@ -228,8 +228,12 @@ impl Cluster {
                     Err(Error::refused(metadata.missing.get(name).copied().unwrap_or(Code::UNKNOWN_TOPIC_OR_PARTITION)))
                 }
             }
-        })
-        .await
+        });
+        let found = found.await;
+        if found.is_err() {
+            self.known().wanted.remove(name); // any name may be asked for, and most do not exist
+        }
+        found
     }
 
     /// The broker that coordinates a group, looked up if need be.

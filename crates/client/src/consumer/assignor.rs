@@ -82,20 +82,22 @@ fn range(members: &Members, topics: &BTreeMap<String, i32>) -> Assignments {
 
 fn cooperative_sticky(members: &Members, topics: &BTreeMap<String, i32>) -> Assignments {
     let owners = owners(members, topics);
-    let mut assignments = empty(members);
+    let mut shares = Shares::new(members);
     for (partition, owner) in &owners {
-        assignments.entry(owner.clone()).or_default().insert(partition.clone());
+        shares.give(owner, partition);
     }
     let all = topics.iter().flat_map(|(topic, count)| (0..*count).map(|p| TopicPartition::new(topic, p)));
     for partition in all.filter(|partition| !owners.contains_key(partition)) {
-        if let Some(least) = least_loaded(members, &assignments, &partition.topic) {
-            assignments.entry(least).or_default().insert(partition);
+        if let Some(least) = shares.least(&partition.topic) {
+            shares.own[least].insert(partition);
         }
     }
-    balance(members, &mut assignments);
+    shares.balance();
     // What another member still holds is withheld until that one has given it up and joined again.
-    for (id, own) in &mut assignments {
+    let mut assignments = Assignments::new();
+    for (id, mut own) in shares.ids.into_iter().zip(shares.own) {
         own.retain(|partition| owners.get(partition).is_none_or(|owner| owner == id));
+        assignments.insert(id.clone(), own);
     }
     assignments
 }
@@ -123,32 +125,65 @@ fn owners(members: &Members, topics: &BTreeMap<String, i32>) -> BTreeMap<TopicPa
     claims.into_iter().filter_map(|(partition, claims)| Some((partition, latest(claims)?))).collect()
 }
 
-fn load(assignments: &Assignments, id: &str) -> usize {
-    assignments.get(id).map_or(0, BTreeSet::len)
+/// Who gets what, while it is being shared. Members go by their place in the order of their ids.
+struct Shares<'a> {
+    ids: Vec<&'a String>,
+    own: Vec<BTreeSet<TopicPartition>>,
+    /// Who subscribes to a topic.
+    readers: BTreeMap<&'a str, BTreeSet<usize>>,
 }
 
-fn least_loaded(members: &Members, assignments: &Assignments, topic: &str) -> Option<String> {
-    let readers = members.iter().filter(|(_, member)| subscribes(member, topic));
-    readers.map(|(id, _)| id).min_by_key(|id| (load(assignments, id), (*id).clone())).cloned()
-}
+impl<'a> Shares<'a> {
+    fn new(members: &'a Members) -> Shares<'a> {
+        let mut readers: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+        for (at, member) in members.values().enumerate() {
+            for topic in &member.subscription.topics {
+                readers.entry(topic).or_default().insert(at);
+            }
+        }
+        Shares { ids: members.keys().collect(), own: vec![BTreeSet::new(); members.len()], readers }
+    }
 
-/// Moves partitions from members with many to members with few, as long as that makes it more even. Each move lowers the
-/// sum of the squares, so it ends.
-fn balance(members: &Members, assignments: &mut Assignments) {
-    loop {
-        let mut by_load: Vec<String> = assignments.keys().cloned().collect();
-        by_load.sort_by_key(|id| std::cmp::Reverse(load(assignments, id)));
-        let found = by_load.iter().find_map(|from| {
-            let own = assignments.get(from)?;
+    fn give(&mut self, id: &String, partition: &TopicPartition) {
+        if let Ok(at) = self.ids.binary_search(&id) {
+            self.own[at].insert(partition.clone());
+        }
+    }
+
+    /// Of those who read a topic the one with the fewest partitions, and of several the first.
+    fn least(&self, topic: &str) -> Option<usize> {
+        self.readers.get(topic)?.iter().copied().min_by_key(|at| (self.own[*at].len(), *at))
+    }
+
+    /// Moves partitions from members with many to members with few, as long as that makes it more even. Each move lowers the
+    /// sum of the squares, so it ends.
+    fn balance(&mut self) {
+        while let Some((from, partition, to)) = self.find_move() {
+            self.own[from].remove(&partition);
+            self.own[to].insert(partition);
+        }
+    }
+
+    /// A partition that is to move, from whom and to whom. Whether it may depends on its topic alone.
+    fn find_move(&self) -> Option<(usize, TopicPartition, usize)> {
+        let mut least = BTreeMap::new();
+        let mut by_load: Vec<usize> = (0..self.own.len()).collect();
+        by_load.sort_by_key(|at| std::cmp::Reverse(self.own[*at].len()));
+        for from in by_load {
+            let own = &self.own[from];
+            let mut topic = None;
             // The last ones first, so that what was given first stays.
-            own.iter().rev().find_map(|partition| {
-                let to = least_loaded(members, assignments, &partition.topic)?;
-                (own.len() >= load(assignments, &to) + 2).then(|| (from.clone(), partition.clone(), to))
-            })
-        });
-        let Some((from, partition, to)) = found else { return };
-        assignments.entry(from).or_default().remove(&partition);
-        assignments.entry(to).or_default().insert(partition);
+            for partition in own.iter().rev() {
+                if topic.replace(&*partition.topic) == Some(&*partition.topic) {
+                    continue; // judged already
+                }
+                let to = *least.entry(&*partition.topic).or_insert_with(|| self.least(&partition.topic));
+                if let Some(to) = to.filter(|to| own.len() >= self.own[*to].len() + 2) {
+                    return Some((from, partition.clone(), to));
+                }
+            }
+        }
+        None
     }
 }
 
@@ -249,6 +284,23 @@ mod tests {
             ),
             "a:t-0,t-1 b:u-0,u-1 c:"
         );
+    }
+
+    /// Each move looked at every partition of every member: minutes, for a group of this size, and the members would be out
+    /// of it by then.
+    #[test]
+    fn a_large_group_is_shared_at_once() {
+        let held: Vec<i32> = (0..2000).collect();
+        let ids: Vec<String> = (0..500).map(|n| format!("m{n:03}")).collect();
+        let (both, one): (&[&str], &[&str]) = (&["big", "t"], &["t"]);
+        let given = ids.iter().enumerate().map(|(at, id)| {
+            let is_first = at == 0;
+            (id.as_str(), if is_first { both } else { one }, if is_first { &held[..] } else { &[] }, 1)
+        });
+        let given: Vec<_> = given.collect();
+        let shared = assign(Assignor::CooperativeSticky, &members(&given), &topics(&[("big", 8000), ("t", 2000)]));
+        assert_eq!(shared["m000"].len(), 8000, "what only it reads");
+        assert!(shared.values().skip(1).all(BTreeSet::is_empty), "the rest has to be given up first");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::error::ConsumerError;
 use super::heartbeat;
 use super::listener::{AnyListener, PartitionSet, Rebalance};
 use super::membership::{Counts, GroupError, LEAVE_PATIENCE, Membership, Synced};
-use super::state::{Phase, Position, Shared};
+use super::state::{Joining, Position, Shared};
 use crate::error::Error;
 use crate::net::Backoff;
 
@@ -152,31 +152,25 @@ impl Group {
             }
             // What changes from here on is a reason to join again. That the group rebalances is none.
             state.rejoin = false;
-            state.phase = Phase::Joining;
             topics
         };
-        if let Err(error) = self.join_with(topics).await {
-            let mut state = self.shared.lock();
-            state.rejoin = true;
-            state.phase = Phase::Settled;
-            return Err(error);
+        let joined = self.join_with(topics).await;
+        if joined.is_err() {
+            self.shared.lock().rejoin = true;
         }
-        Ok(())
+        joined
     }
 
     /// Joins, and takes on what this member gets in the next generation. Returns early for what is more urgent.
     async fn join_with(&mut self, topics: Vec<String>) -> Result<(), GroupError> {
-        let membership = Arc::clone(&self.membership);
+        let (membership, joining) = (Arc::clone(&self.membership), Joining::begin(&self.shared));
         membership.cluster.want(topics.iter().map(String::as_str));
         tokio::select! {
             refreshed = membership.cluster.refresh_now() => drop(refreshed?),
-            () = self.membership.interrupted() => {
-                self.shared.lock().phase = Phase::Settled;
-                return Ok(());
-            }
+            () = self.membership.interrupted() => return Ok(()),
         }
         self.compare_with(membership.counts(topics.iter().map(String::as_str)));
-        self.joining.spawn(async move { membership.next_assignment(&topics).await });
+        self.joining.spawn(async move { membership.next_assignment(joining, &topics).await });
         let Synced { partitions, counts } = tokio::select! {
             Some(joined) = self.joining.join_next() => match joined {
                 Ok(synced) => synced?,
@@ -242,7 +236,6 @@ impl Group {
         let lost = {
             let mut state = self.shared.lock();
             state.member.generation = -1;
-            state.phase = Phase::Settled;
             state.is_lost = false;
             state.rejoin = false;
             let lost = state.assignment();

@@ -19,7 +19,7 @@ use super::ConsumerSettings;
 use super::assignor::{self, Assignments, Assignor, Member, Members};
 use super::error::ConsumerError;
 use super::listener::PartitionSet;
-use super::state::{Phase, Shared};
+use super::state::{Joining, Phase, Shared};
 use crate::cluster::{Cluster, Lane};
 use crate::code::Code;
 use crate::error::Error;
@@ -90,27 +90,17 @@ pub(super) struct Synced {
 
 impl Membership {
     /// Joins, as a new member or for the next generation, and gets this member's part of it.
-    pub(super) async fn next_assignment(&self, topics: &[String]) -> Result<Synced, GroupError> {
-        let assignment = async {
-            let joined = self.join(topics).await?;
-            self.sync(joined).await
-        };
-        let assignment = assignment.await;
-        let mut state = self.shared.lock();
-        state.phase = Phase::Settled;
-        if assignment.is_ok() {
-            state.last_heard = Instant::now();
-        }
-        drop(state);
-        self.shared.group.notify_one(); // whoever closes may wait for it
-        assignment
+    pub(super) async fn next_assignment(&self, _joining: Joining, topics: &[String]) -> Result<Synced, GroupError> {
+        let joined = self.join(topics).await?;
+        let synced = self.sync(joined).await?;
+        self.shared.lock().last_heard = Instant::now();
+        Ok(synced)
     }
 
     async fn join(&self, topics: &[String]) -> Result<Joined, GroupError> {
         loop {
             let (member, owned) = {
-                let mut state = self.shared.lock();
-                state.phase = Phase::Joining;
+                let state = self.shared.lock();
                 (state.member.clone(), state.assignment())
             };
             let answer = self.ask_join(&member, &owned, topics).await?;
@@ -289,7 +279,6 @@ impl Membership {
             let mut state = self.shared.lock();
             let member = state.member.clone();
             state.member.generation = -1;
-            state.phase = Phase::Settled;
             if member.instance_id.is_none() {
                 state.member.member_id.clear();
             }

@@ -74,6 +74,24 @@ pub(super) enum Phase {
     Syncing,
 }
 
+/// A join that is under way. However it ends, the phase is settled then, and whoever waits for that hears of it.
+#[derive(Debug)]
+pub(super) struct Joining(Arc<Shared>);
+
+impl Joining {
+    pub(super) fn begin(shared: &Arc<Shared>) -> Joining {
+        shared.lock().phase = Phase::Joining;
+        Joining(Arc::clone(shared))
+    }
+}
+
+impl Drop for Joining {
+    fn drop(&mut self) {
+        self.0.lock().phase = Phase::Settled;
+        self.0.group.notify_one();
+    }
+}
+
 /// Between the group and the application: partitions move only while the application is asking for records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gate {

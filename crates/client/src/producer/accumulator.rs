@@ -67,11 +67,6 @@ impl Batch {
         self.outcome.settle(Ok(acknowledged));
     }
 
-    /// Fails for good. The error becomes [`ProduceError::Unknown`] if a broker may have the batch.
-    pub(super) fn fail(self, error: ProduceError) {
-        self.tell(error);
-    }
-
     /// Two batches of half the records each, in order, neither sent yet. Whoever waits for this one waits for those, and it
     /// is to be dropped. `None` if it has but one record.
     fn split(&mut self) -> Option<[Batch; 2]> {
@@ -94,7 +89,8 @@ impl Batch {
         Some(halves)
     }
 
-    fn tell(&self, error: ProduceError) {
+    /// Fails for good. The error becomes [`ProduceError::Unknown`] if a broker may have the batch.
+    pub(super) fn fail(&self, error: ProduceError) {
         let is_in_doubt = self.may_be_written || self.is_in_flight;
         self.outcome.settle(Err(if is_in_doubt { error.in_doubt() } else { error }));
     }
@@ -102,7 +98,7 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.tell(ProduceError::NotWritten("the producer was closed".to_owned())); // does nothing if it was settled
+        self.fail(ProduceError::NotWritten("the producer was closed".to_owned())); // does nothing if it was settled
         self.memory.add_permits(self.reserved);
     }
 }
@@ -161,14 +157,23 @@ impl Accumulator {
         Accumulator { limits, memory, queues: BTreeMap::new(), sticky: BTreeMap::new() }
     }
 
-    /// The partition for a record without a key, one of `partitions`.
-    pub(super) fn sticky(&mut self, topic: &Arc<str>, partitions: i32, random: u32) -> i32 {
-        let any = (random % partitions.max(1) as u32) as i32;
-        let chosen = self.sticky.entry(Arc::clone(topic)).or_insert(any);
-        if *chosen >= partitions {
-            *chosen = any;
+    /// The partition for a record without a key: one of `partitions` that has a leader, if any has.
+    pub(super) fn sticky(
+        &mut self,
+        topic: &Arc<str>,
+        partitions: i32,
+        random: u32,
+        has_leader: impl Fn(i32) -> bool,
+    ) -> i32 {
+        let before = self.sticky.get(topic).copied().filter(|before| *before < partitions);
+        if let Some(before) = before.filter(|before| has_leader(*before)) {
+            return before;
         }
-        *chosen
+        let any = (random % partitions.max(1) as u32) as i32;
+        let led = (any..partitions).chain(0..any).find(|partition| has_leader(*partition));
+        let chosen = led.or(before).unwrap_or(any);
+        self.sticky.insert(Arc::clone(topic), chosen);
+        chosen
     }
 
     /// Adds a record whose bytes of the buffer are reserved; whether the sender should look now.

@@ -330,12 +330,14 @@ impl Producer {
         // From here on nothing waits.
         let timestamp_ms = timestamp_ms.unwrap_or_else(host::now_ms);
         let parts = Parts { timestamp_ms, key: key.as_ref(), value: value.as_ref(), headers: &headers, bytes };
+        let (metadata, _) = self.cluster.metadata();
         let (delivery, wake) = {
             let mut accumulator = self.shared.accumulator();
             if self.shared.is_closed.load(Ordering::Acquire) {
                 return Err(closed());
             }
-            let chosen = chosen.unwrap_or_else(|| accumulator.sticky(&topic, partitions, host::random()));
+            let has_leader = |partition| metadata.leader(&topic, partition).is_some();
+            let chosen = chosen.unwrap_or_else(|| accumulator.sticky(&topic, partitions, host::random(), has_leader));
             let partition = TopicPartition { topic, partition: chosen };
             accumulator.append(&partition, &parts, Instant::now())
         };

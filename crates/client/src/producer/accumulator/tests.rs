@@ -124,13 +124,24 @@ async fn what_times_out_says_whether_it_may_have_been_written() {
 fn records_without_a_key_stay_together_until_their_batch_is_gone() {
     let mut bench = Bench::new();
     let topic: Arc<str> = "t".into();
-    assert_eq!(bench.accumulator.sticky(&topic, 4, 2), 2);
-    assert_eq!(bench.accumulator.sticky(&topic, 4, 3), 2);
+    let led = |_| true;
+    assert_eq!(bench.accumulator.sticky(&topic, 4, 2, led), 2);
+    assert_eq!(bench.accumulator.sticky(&topic, 4, 3, led), 2);
     bench.partition = TopicPartition::new("t", 2);
     let _delivery = bench.append("one");
     assert!(bench.drain(LINGER).is_some());
-    assert_eq!(bench.accumulator.sticky(&topic, 4, 3), 3);
-    assert_eq!(bench.accumulator.sticky(&topic, 2, 1), 1); // the topic shrank: re-created
+    assert_eq!(bench.accumulator.sticky(&topic, 4, 3, led), 3);
+    assert_eq!(bench.accumulator.sticky(&topic, 2, 1, led), 1); // the topic shrank: re-created
+}
+
+/// They would wait for its leader until `delivery.timeout.ms`, and need not.
+#[test]
+fn records_without_a_key_go_where_there_is_a_leader() {
+    let mut bench = Bench::new();
+    let topic: Arc<str> = "t".into();
+    assert_eq!(bench.accumulator.sticky(&topic, 4, 2, |partition| partition == 1), 1);
+    assert_eq!(bench.accumulator.sticky(&topic, 4, 2, |partition| partition == 3), 3, "it moves on");
+    assert_eq!(bench.accumulator.sticky(&topic, 4, 2, |_| false), 3, "and stays if that does not help");
 }
 
 #[test]
