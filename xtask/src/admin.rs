@@ -55,16 +55,19 @@ pub fn settled<T>(what: &str, mut ask: impl FnMut() -> Result<(i16, T)>) -> Resu
 
 /// Creates a topic with one copy.
 pub fn create_topic(connection: &mut Connection, name: &str, partitions: i32) -> Result<()> {
+    settled("CreateTopics", || Ok((topic_refused(connection, name, partitions)?, ())))
+}
+
+/// Tries to create a topic with one copy; the error code, 0 if it was created.
+pub fn topic_refused(connection: &mut Connection, name: &str, partitions: i32) -> Result<i16> {
     let topic = CreatableTopic::default()
         .with_name(TopicName(text(name)))
         .with_num_partitions(partitions)
         .with_replication_factor(1);
     let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
-    settled("CreateTopics", || {
-        let response: CreateTopicsResponse = connection.call(Api::CreateTopics, 5, &request)?;
-        ensure!(response.topics.len() == 1, "CreateTopics answered for {} topics", response.topics.len());
-        Ok((response.topics[0].error_code, ()))
-    })
+    let response: CreateTopicsResponse = connection.call(Api::CreateTopics, 5, &request)?;
+    ensure!(response.topics.len() == 1, "CreateTopics answered for {} topics", response.topics.len());
+    Ok(response.topics[0].error_code)
 }
 
 /// The end of each partition's log, from partition 0 on.

@@ -44,7 +44,7 @@ impl Image {
         let image = Image { file: folder.join("image"), mount: folder.join("mount") };
         std::fs::create_dir_all(&image.mount)?;
         File::create(&image.file)?.set_len(mib << 20)?;
-        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image.file))?;
+        run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image.file))?;
         image.mount()?;
         Ok(image)
     }

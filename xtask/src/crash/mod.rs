@@ -4,9 +4,11 @@
 //! hears requests and answers on the wire), and the history that the simulation's checker judges at the end
 //! ([0014](../../../docs/design/0014-real-crashes.md)). Deliberately not here: simulated harm, which is `cargo xtask sim`.
 
+mod full;
 mod history;
 mod image;
 mod kill;
+mod pause;
 mod power;
 mod scene;
 mod truth;
@@ -41,6 +43,8 @@ pub struct Args {
 enum Rig {
     Kill(kill::Args),
     Power(power::Args),
+    Full(full::Args),
+    Pause(pause::Args),
 }
 
 /// What every rig takes.
@@ -63,6 +67,11 @@ pub struct Common {
     report: Option<PathBuf>,
 }
 
+/// Why there can be no rig here that needs a file system of its own, if so.
+pub fn impossible() -> Option<String> {
+    image::Image::impossible()
+}
+
 /// Who may be harmed instead of Pagemark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Against {
@@ -75,6 +84,8 @@ pub fn run(args: &Args) -> Result<bool> {
     match &args.rig {
         Rig::Kill(args) => kill::run(args),
         Rig::Power(args) => power::run(args),
+        Rig::Full(args) => full::run(args),
+        Rig::Pause(args) => pause::run(args),
     }
 }
 
@@ -108,7 +119,7 @@ fn finish(common: &Common, mut scene: Scene, told: Result<Value>, mut report: Re
     let found = if holds { "nothing".to_owned() } else { said.clone() };
     report.equal("the history's checker finds", "nothing".to_owned(), found);
     report.equal("answers out of order (P-5)", 0, scene.relay.disorders());
-    let tally = scene.truth().tally;
+    let tally = scene.truth().tally.clone();
     report.equal("acknowledged commits below an earlier one", 0, tally.commits_backwards);
     report.fact("clients", told.unwrap_or_default());
     tally.tell(&mut report);

@@ -11,8 +11,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use super::image::Image;
-use super::kill::{Kills, moment};
-use super::scene::{Crew, Plan, Scene};
+use super::kill::{CREW, Kills, moment};
+use super::scene::{Plan, Scene};
 use super::{Common, finish, skipped};
 use crate::bench::load::LoadProgram;
 use crate::broker::{kill_9, program_with};
@@ -50,8 +50,6 @@ fn plan(args: &Args, bin: Option<PathBuf>, folder: &Path, image: &Image) -> Plan
     Plan { peer: args.common.peer(), bin, settings, folder: folder.join("broker") }
 }
 
-const CREW: Crew<'_> = Crew { name: "w", producers: 2, consumers: 3, session_timeout_ms: 10_000 };
-
 /// All cuts on one file system: what one has left, the next one meets.
 fn must_hold(args: &Args) -> Result<bool> {
     let begun = Instant::now();
@@ -71,11 +69,7 @@ fn must_hold(args: &Args) -> Result<bool> {
             progress.show(|| format!("{number} of {} cuts, {} records", args.cycles, scene.truth().records()));
         }
         progress.end();
-        scene.relay.open()?;
-        let told = workers.finish()?;
-        scene.restart()?;
-        scene.compare().context("after a clean stop")?;
-        Ok(told)
+        scene.leave(workers)
     };
     let told = cycles();
     let mut report = Report::default();
@@ -110,6 +104,7 @@ fn must_lose(args: &Args) -> Result<bool> {
         std::fs::create_dir_all(&folder)?;
         let image = Image::make(&folder, IMAGE_MIB)?;
         let mut scene = Scene::set(&plan(args, bin.clone(), &folder, &image))?;
+        rustix::fs::sync(); // a broker that cannot even start again would hide what it has lost
         let workers = scene.hire(&program, CREW)?;
         scene.work(rng.within(100..300), rng.within(20..60))?;
         cut(&mut scene, &image, &mut cuts, &mut rng)?;
@@ -128,7 +123,7 @@ fn must_lose(args: &Args) -> Result<bool> {
     let least = i64::try_from(args.cycles.div_ceil(4))?;
     report.at_least("cuts that lost what was acknowledged, or the rig proves nothing", least, lost);
     report.at_least("of these seen by the history's checker", least, seen_by_checker);
-    cuts.tell(&mut report);
+    cuts.tell_facts(&mut report);
     println!("{}", report.text());
     Ok(report.holds())
 }

@@ -96,6 +96,7 @@ impl Scene {
         let relay = Relay::new(port, broker_port, Some(Arc::new(hear)));
         let folder = plan.folder.clone();
         let mut scene = Scene { server, relay, port, ready_ms: Vec::new(), truth, broker_port, folder };
+        scene.truth().watermark_lags = plan.peer != Peer::Pagemark;
         scene.await_first_answer()?;
         let mut connection = scene.connect()?;
         admin::create_topic(&mut connection, TOPIC, PARTITIONS)?;
@@ -133,11 +134,11 @@ impl Scene {
 
     /// Lets the clients work until so many more records and commits are acknowledged.
     pub fn work(&mut self, records: u64, commits: u64) -> Result<()> {
-        let then = self.truth().tally;
+        let then = self.truth().tally.clone();
         let begun = Instant::now();
         self.relay.open()?;
         loop {
-            let now = self.truth().tally;
+            let now = self.truth().tally.clone();
             let (more, marks) = (
                 now.records_acknowledged - then.records_acknowledged,
                 now.commits_acknowledged - then.commits_acknowledged,
@@ -154,10 +155,24 @@ impl Scene {
     /// Ends the broker at this moment, and shuts the door.
     pub fn strike(&mut self, name: &str, blow: impl FnOnce() + Send + 'static, moment: Moment) -> Result<Found> {
         let found = self.relay.strike(blow, moment, Duration::from_secs(2));
-        let now_us = self.relay.now_us();
-        self.truth().happened(name, now_us);
+        self.happened(name);
         self.server.kill()?;
         Ok(found)
+    }
+
+    /// Writes into the history what has happened to somebody.
+    pub fn happened(&self, what: &str) {
+        let now_us = self.relay.now_us();
+        self.truth().happened(what, now_us);
+    }
+
+    /// Lets the clients finish, stops the broker cleanly, starts it again and compares; what the clients say.
+    pub fn leave(&mut self, workers: Workers) -> Result<Value> {
+        self.relay.open()?;
+        let told = workers.finish()?;
+        self.restart()?;
+        self.compare().context("after a clean stop")?;
+        Ok(told)
     }
 
     /// Stops it cleanly, starts it again and waits for its first answer.
@@ -207,6 +222,13 @@ impl Scene {
         (0..).zip(logs).try_for_each(|(partition, bytes)| truth.last_words(partition, &bytes, now_us))
     }
 
+    /// Reads all of every partition, without a look at it.
+    pub fn read_all(&self) -> Result<()> {
+        let mut connection = self.connect()?;
+        let ends = admin::log_ends(&mut connection, TOPIC, PARTITIONS)?;
+        (0..).zip(ends).try_for_each(|(partition, end)| whole_log(&mut connection, partition, end).map(|_| ()))
+    }
+
     /// Everything that is there against everything that is known. No client may be at work.
     pub fn compare(&mut self) -> Result<()> {
         if let Some(complaint) = self.truth().complaints.first() {
@@ -252,6 +274,11 @@ fn whole_log(connection: &mut Connection, partition: i32, end: i64) -> Result<Ve
 }
 
 impl Workers {
+    /// Their process.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Lets them finish what they have begun; what they have done.
     pub fn finish(mut self) -> Result<Value> {
         drop(self.0.stdin.take());

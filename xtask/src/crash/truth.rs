@@ -22,6 +22,10 @@ pub const TOPIC: &str = "crash";
 pub struct Truth {
     partitions: BTreeMap<i32, Log>,
     registers: BTreeMap<(String, i32), Register>,
+    /// Members that have been told what they have, and in which generation the last time.
+    pub members: BTreeMap<String, i32>,
+    /// Whether an answer's high watermark may be older than its records: Apache Kafka looks at it first, and reads then.
+    pub watermark_lags: bool,
     /// What has happened.
     pub history: History,
     /// What was wrong already when it came over the wire.
@@ -31,7 +35,7 @@ pub struct Truth {
 }
 
 /// What has been counted.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub struct Tally {
     /// Records whose produce was acknowledged.
     pub records_acknowledged: u64,
@@ -45,12 +49,12 @@ pub struct Tally {
     pub commits_unanswered: u64,
     /// Offsets that a look found to come from one of these.
     pub commits_found: u64,
-    /// Commits that were refused.
-    pub commits_refused: u64,
+    /// Offsets whose commit was refused, by error code.
+    pub commits_refused: BTreeMap<i16, u64>,
     /// Acknowledged commits below an earlier one.
     pub commits_backwards: u64,
-    /// Records that were refused.
-    pub records_refused: u64,
+    /// Records that were refused, by error code.
+    pub records_refused: BTreeMap<i16, u64>,
 }
 
 impl Tally {
@@ -58,16 +62,16 @@ impl Tally {
     pub fn tell(&self, report: &mut Report) {
         for (name, count) in [
             ("records acknowledged", self.records_acknowledged),
-            ("records refused", self.records_refused),
             ("batches unanswered", self.batches_unanswered),
             ("of these batches found afterwards", self.batches_found),
             ("offsets committed and acknowledged", self.commits_acknowledged),
-            ("offsets refused", self.commits_refused),
             ("offsets unanswered", self.commits_unanswered),
             ("of these offsets found afterwards", self.commits_found),
         ] {
             report.fact(name, count);
         }
+        report.fact("records refused, by code", format!("{:?}", self.records_refused));
+        report.fact("offsets refused, by code", format!("{:?}", self.commits_refused));
     }
 }
 
@@ -111,12 +115,16 @@ impl Truth {
                 self.committed(&group, partition, &bookmark, outcome);
                 (member, What::Committed { group, generation, topic: TOPIC, partition, bookmark, outcome })
             }
-            Heard::Read { partition, from, records, log_start, high_watermark } => {
+            Heard::Read { partition, from, records, log_start, mut high_watermark } => {
+                if self.watermark_lags {
+                    high_watermark = high_watermark.max(records.last().map_or(0, |(offset, _)| offset + 1));
+                }
                 let place = Place { topic: TOPIC, partition };
                 ("consumer".to_owned(), What::Read { place, from, records, log_start, high_watermark })
             }
             Heard::Joined { group, member, generation } => (member.clone(), What::Joined { group, member, generation }),
             Heard::Assigned { group, member, generation, partitions } => {
+                self.members.insert(member.clone(), generation);
                 (member.clone(), What::Assigned { group, member, generation, made_in: generation, partitions })
             }
         };
@@ -142,7 +150,7 @@ impl Truth {
                 self.tally.batches_unanswered += 1;
                 log.unanswered.push(values);
             }
-            Outcome::Refused(_) => self.tally.records_refused += values.len() as u64,
+            Outcome::Refused(code) => *self.tally.records_refused.entry(code).or_default() += values.len() as u64,
         }
     }
 
@@ -158,7 +166,7 @@ impl Truth {
                 self.tally.commits_unanswered += 1;
                 register.unanswered.push(bookmark.clone());
             }
-            Outcome::Refused(_) => self.tally.commits_refused += 1,
+            Outcome::Refused(code) => *self.tally.commits_refused.entry(code).or_default() += 1,
         }
     }
 

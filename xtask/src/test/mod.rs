@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use pagemark_demo::show::aligned;
 
 use crate::workspace::{cargo, has_program, root};
-use crate::{fuzz, kcat, sim, tidy};
+use crate::{crash, fuzz, kcat, sim, tidy};
 
 /// Run everything that must pass before a change lands; at the end a table of steps.
 #[derive(Debug, clap::Args)]
@@ -36,6 +36,9 @@ pub struct Args {
     /// Kills with a produce and a commit unanswered
     #[arg(long, default_value_t = 50)]
     cycles: u64,
+    /// Power cuts with a produce and a commit unanswered
+    #[arg(long, default_value_t = 20)]
+    cuts: u64,
 }
 
 /// What became of a step.
@@ -64,6 +67,7 @@ const STEPS: &[Step] = &[
     Step { name: "storms", what: "the whole server under simulation", run: storms },
     Step { name: "fuzz", what: "hostile bytes into every reader", run: fuzz_smoke },
     Step { name: "kills", what: "real broker, kill -9 under librdkafka", run: kills },
+    Step { name: "power", what: "real broker, power cuts on ext4", run: power },
     Step { name: "scale", what: "many partitions and a log, restarted and killed, in small", run: scale },
     Step { name: "smoke", what: "a foreign client: kcat", run: kcat_smoke },
 ];
@@ -173,16 +177,27 @@ fn fuzz_smoke(args: &Args) -> Result<Outcome> {
 }
 
 fn kills(args: &Args) -> Result<Outcome> {
+    crashes("kill", args.cycles)
+}
+
+fn power(args: &Args) -> Result<Outcome> {
+    match crash::impossible() {
+        Some(why) => Ok(Outcome::Skipped(why)),
+        None => crashes("power", args.cuts),
+    }
+}
+
+fn crashes(rig: &str, cycles: u64) -> Result<Outcome> {
     for program in ["make", "cc", "c++"] {
         if !has_program(program) {
             return Ok(Outcome::Skipped(format!("librdkafka is built from source, and there is no {program}")));
         }
     }
-    let cycles = args.cycles.to_string();
     let this = std::env::current_exe().context("this program does not know where it is")?;
-    let outcome = succeeds(Command::new(this).args(["crash", "kill", "--cycles", &cycles]), "see the table above")?;
-    Ok(match outcome {
-        Outcome::Passed(_) => Outcome::Passed(args.cycles),
+    let mut command = Command::new(this);
+    command.args(["crash", rig, "--cycles", &cycles.to_string()]);
+    Ok(match succeeds(&mut command, "see the table above")? {
+        Outcome::Passed(_) => Outcome::Passed(cycles),
         other => other,
     })
 }
