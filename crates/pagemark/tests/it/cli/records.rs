@@ -1,10 +1,12 @@
 //! `pagemark produce` and `pagemark consume`.
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::time::Duration;
 
+use pagemark_client::{Admin, Assignor, AutoOffsetReset, Consumer};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Session;
+use super::{Session, block_on};
 
 fn committed(session: &Session, group: &str) -> Option<i64> {
     let all = session.admin(async |admin| admin.list_group_offsets(group).await.expect("an answer"));
@@ -166,4 +168,58 @@ fn a_group_whose_place_is_gone_is_told_how_to_find_another_e_14() {
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("is at offset 77, which the log does not have") && said.contains("group reset"), "{said}");
     assert_eq!(committed(&session, "billing"), Some(77));
+}
+
+/// While its group rebalances a member has no partitions. It once took that for the end of all of them.
+#[test]
+fn a_rebalance_is_not_the_end_of_what_there_is_to_read() {
+    const EACH: usize = 2000;
+    let session = Session::start();
+    session.quietly(&["topic", "create", "orders", "-p", "2"], "");
+    for partition in ["orders:0", "orders:1"] {
+        // More than what a pipe holds that nobody reads from.
+        session.quietly(&["produce", "-t", partition], &format!("{}\n", "x".repeat(1_000)).repeat(EACH));
+    }
+    block_on(async {
+        let admin = Admin::builder(&session.broker.1).build().unwrap();
+        let member = || {
+            let builder = Consumer::builder(&session.broker.1).group_id("billing").enable_auto_commit(false);
+            let builder = builder.auto_offset_reset(AutoOffsetReset::Earliest);
+            let assignors = [Assignor::CooperativeSticky, Assignor::Range];
+            let mut member = builder.partition_assignment_strategy(assignors).build().unwrap();
+            member.subscribe(["orders"]).unwrap();
+            member
+        };
+        let mut slow = member();
+        while slow.assignment().len() != 2 {
+            slow.poll(Duration::from_millis(20)).await.unwrap();
+        }
+        let heartbeats = "heartbeat.interval.ms=20";
+        let arguments = ["consume", "-t", "orders", "-G", "billing", "-e", "-X", heartbeats];
+        let mut reader = session.command(&arguments).spawn().unwrap();
+        while slow.assignment().len() != 1 {
+            slow.poll(Duration::from_millis(20)).await.unwrap();
+        }
+        // From here on `slow` gives nothing up: a rebalance that the third one begins waits for it.
+        let third = member();
+        while admin.describe_group("billing").await.unwrap().state != "PreparingRebalance" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut lines = BufReader::new(reader.stdout.take().unwrap()).lines();
+        let mut printed = 0;
+        // When the reader has printed some, it commits that and gives up its partition.
+        while admin.list_group_offsets("billing").await.unwrap().is_empty() {
+            lines.next().unwrap().unwrap();
+            printed += 1;
+        }
+        let rest = tokio::task::spawn_blocking(move || lines.count());
+        for _ in 0..50 {
+            assert_eq!(reader.try_wait().unwrap(), None, "ended in the middle of a rebalance");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        slow.close().await;
+        third.close().await;
+        assert_eq!(reader.wait().unwrap().code(), Some(0));
+        assert_eq!(printed + rest.await.unwrap(), 2 * EACH);
+    });
 }
