@@ -353,6 +353,27 @@ fn g22_g3_an_assignment_too_large_to_store_is_refused_and_the_group_rebalances()
     assert_eq!(driver.state("g"), GroupState::PreparingRebalance);
 }
 
+/// It is kept as numbers: looked up in every member at every join, many joins were quadratic work.
+#[test]
+fn g12_what_the_members_can_do_follows_those_who_join_again_and_those_who_leave() {
+    let mut driver = Driver::quick();
+    let with = |member: &str, names: &[&str]| {
+        let protocols = names.iter().map(|name| protocol(name, "sales")).collect();
+        JoinRequest { protocols, ..consumer("g", member) }
+    };
+    let first = driver.join(with("", &["range", "range", "sticky"])).member_id;
+    let second = driver.send_join(with("", &["range"]));
+    assert!(driver.is_parked(second), "a name given twice counts once");
+    assert_eq!(driver.join(with("", &["sticky"])).error, ErrorCode::InconsistentGroupProtocol);
+    assert_eq!(driver.join(with(&first, &["range", "hash"])).error, ErrorCode::None);
+    let second = driver.join_answer(second).member_id;
+    assert_eq!(driver.join(with("", &["hash"])).error, ErrorCode::InconsistentGroupProtocol);
+    driver.leave("g", &[(&second, None)]);
+    assert_eq!(driver.join(with("", &["sticky"])).error, ErrorCode::InconsistentGroupProtocol);
+    let third = driver.send_join(with("", &["hash"]));
+    assert!(driver.is_parked(third));
+}
+
 #[test]
 fn g3_a_join_that_makes_the_groups_record_too_large_is_refused() {
     let mut driver = Driver::new(GroupSettings { append_max_bytes: 2_000, ..settings() });

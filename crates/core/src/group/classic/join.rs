@@ -92,8 +92,8 @@ impl Group {
 
     /// The answer to the join of the present generation once more; the first one may have been lost.
     fn answer_again(&mut self, turn: &mut Turn<'_>, to: ReplyTo, request: &JoinRequest) {
+        self.roster.update(&request.member_id, request);
         if let Some(member) = self.roster.members.get_mut(&request.member_id) {
-            member.update(request);
             member.touch(turn);
             self.roster.schedule(&request.member_id, turn.now.mono);
         }
@@ -138,8 +138,8 @@ impl Group {
 
     pub(crate) fn park_rejoin(&mut self, turn: &mut Turn<'_>, to: ReplyTo, request: &JoinRequest) {
         let joined = self.roster.next_join();
+        self.roster.update(&request.member_id, request);
         if let Some(member) = self.roster.members.get_mut(&request.member_id) {
-            member.update(request);
             member.joined = joined;
             self.roster.park_join(turn, to, &request.member_id);
             self.roster.schedule(&request.member_id, turn.now.mono);
@@ -182,20 +182,22 @@ impl Group {
         if self.roster.members.is_empty() {
             return true;
         }
-        let others = || self.others(request);
+        let asking = self.member_asking(request);
+        let others = self.roster.members.len() - usize::from(asking.is_some());
+        let own = asking.map(|(_, member)| member.abilities()).unwrap_or_default();
+        let able_others = |name: &str| self.roster.able(name) - usize::from(own.contains(name));
         self.roster.protocol_type.as_deref() == Some(&request.protocol_type)
-            && request.protocols.iter().any(|(name, _)| others().all(|(_, member)| member.metadata(name).is_some()))
+            && request.protocols.iter().any(|(name, _)| able_others(name) == others)
     }
 
     fn record_bytes_with(&self, request: &JoinRequest) -> usize {
         let newcomer = Member::new(request).record_bytes(&request.member_id) + request.protocol_type.len();
-        newcomer + self.others(request).map(|(member_id, member)| member.record_bytes(member_id)).sum::<usize>()
+        let before = self.member_asking(request).map_or(0, |(member_id, member)| member.record_bytes(member_id));
+        newcomer + self.roster.record_bytes() - before
     }
 
-    /// All members but the one that asks.
-    fn others<'a>(&'a self, request: &'a JoinRequest) -> impl Iterator<Item = (&'a String, &'a Member)> {
-        let asking = self.asking(request);
-        self.roster.members.iter().filter(move |(member_id, _)| Some(member_id.as_str()) != asking)
+    fn member_asking(&self, request: &JoinRequest) -> Option<(&String, &Member)> {
+        self.asking(request).and_then(|member_id| self.roster.members.get_key_value(member_id))
     }
 
     /// Which member asks, if it is one: a static member that comes without its id is known by its instance.

@@ -41,6 +41,9 @@ pub(crate) struct Roster {
     joins: u64,
     /// Number of members whose join is parked.
     joining: usize,
+    /// What a join asks of all members: about how many bytes they take in the group's record, and how many can do each protocol.
+    record_bytes: usize,
+    able: BTreeMap<String, usize>,
 }
 
 /// Ids handed out, kept twice: by name, and in the order in which they lapse, so that the next to lapse is found at once
@@ -178,8 +181,8 @@ impl Member {
         }
     }
 
-    /// Takes over what a member says of itself when it joins again.
-    pub(crate) fn update(&mut self, request: &JoinRequest) {
+    /// Takes over what a member says of itself when it joins again. The roster counts some of it: see [`Roster::update`].
+    pub(super) fn update(&mut self, request: &JoinRequest) {
         self.client_id.clone_from(&request.client_id);
         self.client_host.clone_from(&request.client_host);
         self.session_timeout_ms = request.session_timeout_ms;
@@ -216,6 +219,11 @@ impl Member {
     /// Whether its join is parked.
     pub(crate) fn is_joining(&self) -> bool {
         self.joining.is_some()
+    }
+
+    /// The names of its protocols, each once.
+    pub(super) fn abilities(&self) -> BTreeSet<&str> {
+        self.protocols.iter().map(|(name, _)| name.as_str()).collect()
     }
 
     fn park_join(&mut self, turn: &mut Turn<'_>, to: ReplyTo, member_id: &str) {
@@ -278,8 +286,57 @@ impl Roster {
         }
         self.leader.get_or_insert_with(|| member_id.clone());
         self.joining += usize::from(member.is_joining());
-        let before = self.members.insert(member_id, member);
-        self.joining -= before.map_or(0, |member| usize::from(member.is_joining()));
+        self.count(&member_id, &member);
+        let before = self.members.insert(member_id.clone(), member);
+        if let Some(before) = before {
+            self.joining -= usize::from(before.is_joining());
+            self.discount(&member_id, &before);
+        }
+    }
+
+    /// Takes over what a member says of itself when it joins again.
+    pub(crate) fn update(&mut self, member_id: &str, request: &JoinRequest) {
+        let Some((member_id, mut member)) = self.members.remove_entry(member_id) else { return };
+        self.discount(&member_id, &member);
+        member.update(request);
+        self.count(&member_id, &member);
+        self.members.insert(member_id, member);
+    }
+
+    fn count(&mut self, member_id: &str, member: &Member) {
+        self.record_bytes += member.record_bytes(member_id);
+        for name in member.abilities() {
+            match self.able.get_mut(name) {
+                Some(able) => *able += 1,
+                None => drop(self.able.insert(name.to_owned(), 1)),
+            }
+        }
+    }
+
+    fn discount(&mut self, member_id: &str, member: &Member) {
+        self.record_bytes -= member.record_bytes(member_id);
+        for name in member.abilities() {
+            match self.able.get_mut(name) {
+                Some(able) if *able > 1 => *able -= 1,
+                _ => drop(self.able.remove(name)),
+            }
+        }
+    }
+
+    /// About how many bytes all members take in the group's record.
+    pub(crate) fn record_bytes(&self) -> usize {
+        debug_assert_eq!(
+            self.record_bytes,
+            self.members.iter().map(|(id, member)| member.record_bytes(id)).sum::<usize>()
+        );
+        self.record_bytes
+    }
+
+    /// How many members can do a protocol.
+    pub(crate) fn able(&self, protocol: &str) -> usize {
+        let able = self.able.get(protocol).copied().unwrap_or(0);
+        debug_assert_eq!(able, self.members.values().filter(|member| member.metadata(protocol).is_some()).count());
+        able
     }
 
     /// Leaves a member's join waiting; an older one of the same member is told to try again.
@@ -304,6 +361,8 @@ impl Roster {
         self.static_ids.clear();
         self.sessions.clear();
         self.joining = 0;
+        self.record_bytes = 0;
+        self.able.clear();
         std::mem::take(&mut self.members)
     }
 
@@ -311,6 +370,7 @@ impl Roster {
     pub(crate) fn take(&mut self, member_id: &str) -> Option<Member> {
         let mut member = self.members.remove(member_id)?;
         self.joining -= usize::from(member.is_joining());
+        self.discount(member_id, &member);
         if let Some(at) = member.scheduled.take() {
             self.sessions.remove(at, member_id);
         }
