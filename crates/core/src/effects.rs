@@ -54,8 +54,8 @@ pub struct Reply {
 
 /// What is to be done, in order.
 ///
-/// The records of one request are one atomic batch (O-18). Those of deadlines and topic deletions each stand for
-/// themselves and may be split over several batches; [`After::OwnRecords`] then means the last of them.
+/// The records of one request are one atomic batch (O-18). Those of deadlines, topic deletions and the deletion of a group that
+/// is larger than a batch each stand for themselves and may be split over several; [`After::OwnRecords`] then means the last of them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Effects {
     /// To append, then to replay in this order with the offsets given, before anything else is asked of the shard.

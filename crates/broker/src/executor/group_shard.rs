@@ -98,8 +98,8 @@ impl OwnedGroupShard {
     }
 
     /// Replays the records of a decision and gives them back as batches to append; replies that need not wait leave, others
-    /// are held. `state` is that of the shard's own partition. What one request writes is one batch (O-18): core keeps it
-    /// below the size at which batches are split here.
+    /// are held. `state` is that of the shard's own partition. What one request writes is one batch (O-18), the deletion of
+    /// a very large group aside (G-37): core keeps it below the size at which batches are split here.
     pub fn take_in(&mut self, state: &mut PartitionState, effects: Effects, now: Now) -> Vec<Bytes> {
         let batches = split(&effects.records).map(|records| self.append(state, records, now)).collect();
         for reply in effects.replies {

@@ -11,7 +11,9 @@ use crate::coordinator::{Answer, GroupState, Turn};
 use crate::effects::CoordinatorRecord;
 
 impl Group {
-    /// Decides about a deletion: all of it in one batch, or nothing.
+    /// Decides about a deletion: all of it or nothing. What fits in one batch is one; of a group with more offsets than that, which
+    /// nobody could ever delete otherwise, the offsets go first. If a crash cuts that short the group is still there, and nobody
+    /// was told that it is not.
     pub(crate) fn delete(&mut self, turn: &mut Turn<'_>) -> Answer {
         Answer::DeleteGroup(self.try_delete(turn).err().unwrap_or(ErrorCode::None))
     }
@@ -31,7 +33,7 @@ impl Group {
         if self.metadata != Metadata::Absent {
             records.push(CoordinatorRecord { key: self.metadata_key(), value: None });
         }
-        turn.records_of_request(records)?;
+        turn.effects.records.extend(records);
         self.roster.pending = PendingIds::default();
         Ok(())
     }

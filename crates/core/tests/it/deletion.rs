@@ -93,6 +93,27 @@ fn o36_a_deletion_is_answered_when_it_is_durable_and_lost_whole_or_not_at_all() 
     assert_eq!(driver.committed("g"), 5, "never answered: still there");
 }
 
+/// Its tombstones did not fit in one write: such a group was answered MESSAGE_TOO_LARGE for ever.
+#[test]
+fn g37_a_group_with_more_offsets_than_one_write_holds_can_be_deleted() {
+    let most = 2_000;
+    let mut driver = Driver::new(GroupSettings { append_max_bytes: most, ..settings() });
+    let members = driver.stable("g", 1);
+    for partition in 0..200 {
+        driver.commit(commit("g", &members[0], 1, vec![to_commit("sales", partition, 5)]));
+    }
+    driver.leave("g", &[(&members[0], None)]);
+    let before = driver.log.len();
+    assert_eq!(delete_group(&mut driver, "g"), ErrorCode::None);
+    let written = &driver.log[before..];
+    assert!(written.iter().map(|record| record.size()).sum::<usize>() > most);
+    let last = CoordinatorKey::parse(&written.last().unwrap().key);
+    assert!(matches!(last, Ok(CoordinatorKey::GroupMetadata { .. })), "until then it can be deleted again: {last:?}");
+    assert_eq!(driver.shard.dump(), "");
+    driver.restart_all();
+    assert_eq!((driver.committed("g"), driver.shard.dump().as_str()), (-1, ""));
+}
+
 #[test]
 fn o73_what_this_broker_cannot_read_is_not_deleted() {
     let mut driver = Driver::quick();
