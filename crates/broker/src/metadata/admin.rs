@@ -1,6 +1,6 @@
 //! Changes to the set of topics, one after the other.
 //!
-//! A creation is written to the engine (partitions, then the topic's fact: both in one order of writes), waited for, opened
+//! A creation is written to the engine (the topic's fact, then its partitions: both in one order of writes), waited for, opened
 //! by its executors, and only then published. A deletion is made durable first, then published, so that nothing more
 //! is written; data and offsets committed for the topic go last. A crash in between is finished at the next start by
 //! [`TopicAdmin::recover`]. Deliberately not here: which requests ask for it (`api/create_topics`, `api/metadata`).
@@ -189,18 +189,21 @@ impl TopicAdmin {
         results.into_iter().map(settle).collect()
     }
 
-    /// Writes a topic's partitions and fact, and `more` in one step with the fact; durable with the engine's next flush.
+    /// Writes a topic's fact, if the name is free, with `more` in the same step, and then its partitions; durable with the engine's
+    /// next flush. Not the other way round: where the name is taken, partitions that nobody knows would be left.
     fn write(&self, name: &str, record: &TopicRecord, more: Vec<Write>) -> Result<Ticket, AdminError> {
-        let first_epoch = record.first_leader_epoch();
-        self.engine.create(record.topic_id(), record.partitions, first_epoch).map_err(storage_error)?;
         let key = topic_key(name);
         let value = Bytes::from(serde_json::to_vec(record).expect("a topic's record is plain data"));
         let mut writes = vec![Write::Put(key.clone(), value)];
         writes.extend(more);
         match self.engine.txn(&[Compare::Absent(key)], writes).map_err(storage_error)? {
-            TxnOutcome::Accepted(ticket) => Ok(ticket),
-            TxnOutcome::Refused => Err((ErrorCode::TopicAlreadyExists, format!("topic '{name}' already exists"))),
+            TxnOutcome::Accepted(_) => {}
+            TxnOutcome::Refused => {
+                return Err((ErrorCode::TopicAlreadyExists, format!("topic '{name}' already exists")));
+            }
         }
+        let first_epoch = record.first_leader_epoch();
+        self.engine.create(record.topic_id(), record.partitions, first_epoch).map_err(storage_error)
     }
 
     async fn make_ready(&self, topics: &[Topic], written: Ticket) -> Result<(), AdminError> {

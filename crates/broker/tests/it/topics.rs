@@ -1,6 +1,10 @@
 //! Creating and deleting topics, and what becomes of those who knew them (P-26b, P-28, R-95, O-60).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use pagemark_broker::metadata::record::topic_key;
+use pagemark_storage::engine::Write;
 use pagemark_wire::messages::create_topics_request::CreatableReplicaAssignment;
 use pagemark_wire::messages::delete_topics_request::DeleteTopicState;
 use pagemark_wire::messages::*;
@@ -51,6 +55,17 @@ fn each_topic_of_a_creation_has_its_own_result_p_28_rows_77_and_78() {
     assert_eq!(codes(&client.ask(7, &request)), expected);
     let present: Vec<String> = rig.broker().registry.view().iter().map(|t| t.name.clone()).collect();
     assert_eq!(present, ["__consumer_offsets", "good", "there"]);
+}
+
+/// The partitions came first: each try for a name that a fact has and nobody serves left another topic of them.
+#[test]
+fn a_creation_that_meets_a_fact_of_its_name_leaves_no_partitions_behind() {
+    let rig = Rig::memory();
+    let engine = Arc::clone(&rig.broker().engine);
+    engine.txn(&[], vec![Write::Put(topic_key("taken"), Bytes::new())]).unwrap();
+    let before = engine.topics();
+    let refused = rig.client().ask(7, &create_request(&[new_topic("taken", 1, &[])]));
+    assert_eq!((codes(&refused), engine.topics()), (vec![36], before));
 }
 
 #[test]
