@@ -163,6 +163,27 @@ pub(super) struct State {
     pub partitions: Vec<Captured>,
 }
 
+/// A checkpoint whose bytes are to be made, by whoever has the time: there may be tens of megabytes of them.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    head: Head,
+    state: Arc<State>,
+}
+
+impl Draft {
+    pub(super) fn new(head: &Head, state: &Arc<State>) -> Draft {
+        Draft { head: head.clone(), state: Arc::clone(state) }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.head.number
+    }
+
+    pub(super) fn encode(&self) -> Bytes {
+        encode(&self.head, &self.state)
+    }
+}
+
 /// The bytes of a checkpoint file.
 pub(super) fn encode(head: &Head, state: &State) -> Bytes {
     let mut out =

@@ -136,6 +136,13 @@ pub(super) struct LogFile {
     pub size: u64,
 }
 
+impl LogFile {
+    /// The same file for its next use.
+    pub(super) fn ready(&self) -> ReadySlot {
+        ReadySlot { slot: self.slot, file: self.file, size: self.size, filled: self.header.filled }
+    }
+}
+
 /// A file that waits for its next use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReadySlot {

@@ -7,13 +7,16 @@ use std::{fmt, io};
 
 use bytes::Bytes;
 
+use super::checkpoint::Draft;
 use crate::disk::{self, Disk, FileId};
 
-/// One call of [`Disk`]. Shown, it says how long its bytes are, never what they are: they belong to users, and end up in logs.
-#[derive(Clone, PartialEq, Eq)]
+/// One call of [`Disk`], or what takes as long and needs the lock as little. Shown, it says how long its bytes are, never what they are: they belong to users, and end up in logs.
+#[derive(Clone)]
 pub enum DiskOp {
     /// Nothing, but others get the lock meanwhile.
     Pause,
+    /// Makes a checkpoint's bytes.
+    Encode(Draft),
     /// Makes a file.
     Create(String),
     /// Opens a file.
@@ -37,6 +40,13 @@ pub enum DiskOp {
         offset: u64,
         /// How many.
         length: usize,
+    },
+    /// Reads what a file begins with: an error if it is anything else than these bytes.
+    Compare {
+        /// Which file.
+        file: FileId,
+        /// With what.
+        bytes: Bytes,
     },
     /// Makes a file's bytes durable.
     Sync(FileId),
@@ -68,6 +78,7 @@ impl fmt::Debug for DiskOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DiskOp::Pause => f.write_str("Pause"),
+            DiskOp::Encode(draft) => write!(f, "Encode(checkpoint {})", draft.number()),
             DiskOp::Create(path) => write!(f, "Create({path})"),
             DiskOp::Open(path) => write!(f, "Open({path})"),
             DiskOp::Close(FileId(file)) => write!(f, "Close(file {file})"),
@@ -77,6 +88,7 @@ impl fmt::Debug for DiskOp {
             DiskOp::Read { file: FileId(file), offset, length } => {
                 write!(f, "Read(file {file}, offset {offset}, {length} bytes)")
             }
+            DiskOp::Compare { file: FileId(file), bytes } => write!(f, "Compare(file {file}, {} bytes)", bytes.len()),
             DiskOp::Sync(FileId(file)) => write!(f, "Sync(file {file})"),
             DiskOp::SyncDir(dir) => write!(f, "SyncDir({dir})"),
             DiskOp::Rename { from, to } => write!(f, "Rename({from}, {to})"),
@@ -125,6 +137,12 @@ impl DiskOp {
             DiskOp::Create(path) => return disk.create(path).map(OpOutput::File),
             DiskOp::Open(path) => return disk.open(path).map(OpOutput::File),
             DiskOp::Read { file, offset, length } => return disk.read_at(*file, *offset, *length).map(OpOutput::Bytes),
+            DiskOp::Encode(draft) => return Ok(OpOutput::Bytes(draft.encode())),
+            DiskOp::Compare { file, bytes } => {
+                if disk.read_at(*file, 0, bytes.len())? != *bytes {
+                    return Err(io::Error::other("read back with other bytes"));
+                }
+            }
             DiskOp::Pause => {}
             DiskOp::Close(file) => disk.close(*file),
             DiskOp::Write { file, offset, bytes } => disk.write_at(*file, *offset, bytes)?,
@@ -149,6 +167,18 @@ impl DiskOp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_reads_back_with_other_bytes_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = disk::RealDisk::new(dir.path()).unwrap();
+        let file = disk.create("it").unwrap();
+        disk.write_at(file, 0, b"as written").unwrap();
+        let compare = |bytes: &'static [u8]| DiskOp::Compare { file, bytes: Bytes::from_static(bytes) }.execute(&disk);
+        assert!(compare(b"as written").is_ok());
+        assert_eq!(compare(b"as meant..").unwrap_err().to_string(), "read back with other bytes");
+        assert!(compare(b"as written, and more").is_err(), "it ends before");
+    }
 
     #[test]
     fn what_users_wrote_is_never_shown() {

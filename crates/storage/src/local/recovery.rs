@@ -576,9 +576,7 @@ fn reuse_retired(lane: &mut Lane) {
         let Some(at) = lane.retiring.iter().position(|log| log.size == usual && log.size > FIRST_RECORD_AT) else {
             return;
         };
-        let log = lane.retiring.swap_remove(at);
-        let filled = log.header.filled;
-        lane.writer.ready.push(ReadySlot { slot: log.slot, file: log.file, size: log.size, filled });
+        lane.writer.ready.push(lane.retiring.swap_remove(at).ready());
     }
 }
 

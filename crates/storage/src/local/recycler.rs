@@ -107,8 +107,7 @@ impl Background {
         if let Some(at) = lane.retiring.iter().position(|f| Arc::strong_count(f) == 1) {
             let log = lane.retiring.swap_remove(at);
             if log.size == lane.options.log_file_bytes && lane.writer.ready.len() <= lane.options.ready_files {
-                let filled = log.header.filled;
-                lane.writer.ready.push(ReadySlot { slot: log.slot, file: log.file, size: log.size, filled });
+                lane.writer.ready.push(log.ready());
             } else {
                 self.garbage.extend([DiskOp::Close(log.file), DiskOp::Remove(slot_path(log.slot))]);
             }
