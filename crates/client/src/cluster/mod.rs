@@ -407,4 +407,17 @@ mod tests {
         let (a, b) = tokio::join!(cluster.topic("a", no_time), late);
         assert_eq!((a.map(|topic| topic.name), b.map(|topic| topic.name)), (Ok("a".to_owned()), Ok("b".to_owned())));
     }
+
+    /// An admin client may be asked for any number of names; every refresh named all of them.
+    #[tokio::test]
+    async fn a_topic_that_is_not_there_is_not_asked_for_again() {
+        let fake = Fake::start(1, |_| None).await;
+        let cluster = Cluster::new(ClientSettings::new(&fake.bootstrap())).unwrap();
+        cluster.want([crate::fake::TOPIC]);
+        cluster.topic("missing", Instant::now()).await.expect_err("it is not there");
+        cluster.refresh_now().await.unwrap();
+        let asked = fake.asked(Api::Metadata);
+        let names = |asked: &crate::fake::Asked| asked.read::<MetadataRequest>().topics.unwrap().len();
+        assert_eq!(asked.iter().map(names).collect::<Vec<_>>(), [2, 1]);
+    }
 }

@@ -253,3 +253,23 @@ impl ConsumerBuilder {
         Err(Error::Invalid(wrong.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A consumer that may buffer nothing would wait for ever without a word.
+    #[test]
+    fn settings_under_which_nothing_could_be_read_are_refused() {
+        let builder = || Consumer::builder("127.0.0.1:1");
+        let wrong = [
+            builder().fetch_max_bytes(0),
+            builder().max_partition_fetch_bytes(0),
+            builder().prefetch_bytes(0),
+            builder().max_poll_records(0),
+        ];
+        for builder in wrong {
+            assert!(matches!(builder.build(), Err(Error::Invalid(_))));
+        }
+    }
+}
