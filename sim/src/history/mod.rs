@@ -121,6 +121,9 @@ pub enum What {
         generation: i32,
         /// The topic's name.
         topic: String,
+        /// The topic's id, if the request named it by that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        topic_id: Option<String>,
         /// The partition.
         partition: i32,
         /// The bookmark.
@@ -134,6 +137,9 @@ pub enum What {
         group: String,
         /// The topic's name.
         topic: String,
+        /// The topic's id, if the request named it by that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        topic_id: Option<String>,
         /// The partition.
         partition: i32,
         /// What was found.

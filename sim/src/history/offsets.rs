@@ -14,11 +14,12 @@ pub(super) fn check(history: &[Event]) -> Vec<Violation> {
     let mut registers: BTreeMap<Key<'_>, Register<'_>> = BTreeMap::new();
     for event in history {
         match &event.what {
-            What::Committed { group, topic, partition, bookmark, outcome, .. } => {
-                let write = Write::new(event, Some(bookmark), *outcome);
+            What::Committed { group, topic, topic_id, partition, bookmark, outcome, .. } => {
+                let topic_id = topic_id.as_deref();
+                let write = Write { topic_id, ..Write::new(event, Some(bookmark), *outcome) };
                 registers.entry((group, topic, *partition)).or_default().writes.push(write);
             }
-            What::Looked { group, topic, partition, found } => {
+            What::Looked { group, topic, partition, found, .. } => {
                 registers.entry((group, topic, *partition)).or_default().reads.push((event, found.as_ref()));
             }
             _ => {}
@@ -43,6 +44,8 @@ type Key<'a> = (&'a str, &'a str, i32);
 /// A commit, or a removal.
 struct Write<'a> {
     value: Option<&'a Bookmark>,
+    /// The topic's id, if that was committed for.
+    topic_id: Option<&'a str>,
     outcome: Outcome,
     begun_us: u64,
     /// When it had certainly taken effect; never, as far as is known.
@@ -53,7 +56,7 @@ struct Write<'a> {
 impl<'a> Write<'a> {
     fn new(event: &'a Event, value: Option<&'a Bookmark>, outcome: Outcome) -> Write<'a> {
         let done_us = if outcome == Outcome::Done { event.ended_us } else { u64::MAX };
-        Write { value, outcome, begun_us: event.begun_us, done_us, actor: &event.actor }
+        Write { value, topic_id: None, outcome, begun_us: event.begun_us, done_us, actor: &event.actor }
     }
 }
 
@@ -87,6 +90,12 @@ impl Register<'_> {
             if let Outcome::Refused(code) = write.outcome {
                 let text = format!("{key:?} holds {found:?} of {}, which was refused with {code}", write.actor);
                 violations.push(Violation::new(16, text));
+            }
+            if let (Some(of), What::Looked { topic_id: Some(asked), .. }) = (write.topic_id, &event.what)
+                && of != asked
+            {
+                let text = format!("{key:?} of topic {asked} holds {found:?}, which was committed for topic {of}");
+                violations.push(Violation::new(18, text));
             }
             if event.ended_us < write.begun_us {
                 violations.push(Violation::new(13, format!("{key:?} held {found:?} before it was committed")));

@@ -40,12 +40,12 @@ fn bookmark(offset: i64, metadata: &str) -> Bookmark {
 
 fn committed(begun_us: u64, ended_us: u64, generation: i32, of: Bookmark, outcome: Outcome) -> Event {
     let (group, topic) = ("g".to_owned(), "t".to_owned());
-    at(begun_us, ended_us, What::Committed { group, generation, topic, partition: 0, bookmark: of, outcome })
+    at(begun_us, ended_us, What::Committed { group, generation, topic, topic_id: None, partition: 0, bookmark: of, outcome })
 }
 
 fn looked(begun_us: u64, found: Option<Bookmark>) -> Event {
     let (group, topic) = ("g".to_owned(), "t".to_owned());
-    at(begun_us, begun_us + 5, What::Looked { group, topic, partition: 0, found })
+    at(begun_us, begun_us + 5, What::Looked { group, topic, topic_id: None, partition: 0, found })
 }
 
 fn removed(begun_us: u64, ended_us: u64, outcome: Outcome) -> Event {
@@ -206,4 +206,19 @@ fn a_history_reads_back_as_it_was_written() {
     write(&history, &mut bytes).unwrap();
     assert_eq!(super::read(bytes.as_slice()).unwrap(), history);
     assert!(super::read(&b"{\"what\":\"settled\"}"[..]).unwrap_err().starts_with("line 1: "));
+}
+
+#[test]
+fn a_commit_for_a_topic_that_is_gone_shows_in_the_new_one_of_its_name_18() {
+    let for_id = |mut event: Event, id: &str| {
+        match &mut event.what {
+            What::Committed { topic_id, .. } | What::Looked { topic_id, .. } => *topic_id = Some(id.to_owned()),
+            _ => {}
+        }
+        event
+    };
+    let late = for_id(committed(10, 20, -1, bookmark(7, "a"), Outcome::Unknown), "old");
+    let seen = |id: &str| check(&[late.clone(), for_id(looked(30, Some(bookmark(7, "a"))), id)]);
+    assert_eq!(seen("old"), []);
+    assert_eq!(seen("new").iter().map(|violation| violation.invariant).collect::<Vec<_>>(), [18]);
 }

@@ -39,6 +39,11 @@ pub struct Committer {
     pub generation: i32,
 }
 
+/// The version of OffsetCommit and OffsetFetch that names topics by id, or the one before.
+fn version_for(id: Option<Uuid>) -> i16 {
+    if id.is_some() { 10 } else { 9 }
+}
+
 /// A position and what is committed there.
 pub type Position = (String, i32, Bookmark);
 
@@ -154,6 +159,17 @@ pub async fn bounds(
 
 /// Commits; gives each position's error code.
 pub async fn commit(world: &World, link: &mut Link, who: &Committer, positions: &[Position]) -> Result<Vec<i16>, Lost> {
+    commit_for(world, link, who, positions, None).await
+}
+
+/// The same for one topic, by its id if that is given.
+pub async fn commit_for(
+    world: &World,
+    link: &mut Link,
+    who: &Committer,
+    positions: &[Position],
+    id: Option<Uuid>,
+) -> Result<Vec<i16>, Lost> {
     let begun = now_us();
     let topics = positions.iter().map(|(name, partition, bookmark)| {
         let one = offset_commit_request::OffsetCommitRequestPartition::default()
@@ -161,7 +177,8 @@ pub async fn commit(world: &World, link: &mut Link, who: &Committer, positions: 
             .with_committed_offset(bookmark.offset)
             .with_committed_metadata(Some(text(bookmark.metadata.clone())));
         offset_commit_request::OffsetCommitRequestTopic::default()
-            .with_name(topic_name(name))
+            .with_name(if id.is_none() { topic_name(name) } else { TopicName::default() })
+            .with_topic_id(id.unwrap_or_default())
             .with_partitions(vec![one])
     });
     let request = OffsetCommitRequest::default()
@@ -170,10 +187,10 @@ pub async fn commit(world: &World, link: &mut Link, who: &Committer, positions: 
         .with_group_instance_id(who.instance.clone().map(text))
         .with_generation_id_or_member_epoch(who.generation)
         .with_topics(topics.collect());
-    let answer = link.ask(9, &request, PATIENCE).await;
+    let answer = link.ask(version_for(id), &request, PATIENCE).await;
     let codes = answer.map(|answer| {
         let code = |(name, partition, _): &Position| {
-            let of_topic = answer.topics.iter().filter(|t| t.name.as_str() == name);
+            let of_topic = answer.topics.iter().filter(|t| id.is_some() || t.name.as_str() == name);
             let found = of_topic.flat_map(|t| &t.partitions).find(|p| p.partition_index == *partition);
             found.map_or(i16::MIN, |p| p.error_code)
         };
@@ -190,6 +207,7 @@ pub async fn commit(world: &World, link: &mut Link, who: &Committer, positions: 
             group: who.group.clone(),
             generation: who.generation,
             topic: topic.clone(),
+            topic_id: id.map(|id| id.to_string()),
             partition: *partition,
             bookmark: bookmark.clone(),
             outcome,
@@ -206,30 +224,47 @@ pub async fn look(
     group: &str,
     positions: &[(String, i32)],
 ) -> Result<Option<Vec<Option<Bookmark>>>, Lost> {
+    look_at(world, link, group, positions, None).await
+}
+
+/// The same for one topic, by its id if that is given.
+pub async fn look_at(
+    world: &World,
+    link: &mut Link,
+    group: &str,
+    positions: &[(String, i32)],
+    id: Option<Uuid>,
+) -> Result<Option<Vec<Option<Bookmark>>>, Lost> {
     let begun = now_us();
     let topics = positions.iter().map(|(name, partition)| {
         offset_fetch_request::OffsetFetchRequestTopics::default()
-            .with_name(topic_name(name))
+            .with_name(if id.is_none() { topic_name(name) } else { TopicName::default() })
+            .with_topic_id(id.unwrap_or_default())
             .with_partition_indexes(vec![*partition])
     });
     let of_group = offset_fetch_request::OffsetFetchRequestGroup::default()
         .with_group_id(group_id(group))
         .with_topics(Some(topics.collect()));
     let request = OffsetFetchRequest::default().with_groups(vec![of_group]).with_require_stable(true);
-    let answer = link.ask(9, &request, PATIENCE).await?;
+    let answer = link.ask(version_for(id), &request, PATIENCE).await?;
     let answer = &answer.groups[0];
     if answer.error_code != 0 {
         return Ok(None);
     }
     let mut all = Vec::new();
     for (name, partition) in positions {
-        let of_topic = answer.topics.iter().filter(|t| t.name.as_str() == name);
+        let of_topic = answer.topics.iter().filter(|t| id.is_some() || t.name.as_str() == name);
         let told = of_topic.flat_map(|t| &t.partitions).find(|p| p.partition_index == *partition);
         let Some(told) = told.filter(|told| told.error_code == 0) else { return Ok(None) };
         let metadata = told.metadata.as_ref().map_or(String::new(), ToString::to_string);
         let found = (told.committed_offset != -1).then_some(Bookmark { offset: told.committed_offset, metadata });
-        let what =
-            What::Looked { group: group.to_owned(), topic: name.clone(), partition: *partition, found: found.clone() };
+        let what = What::Looked {
+            group: group.to_owned(),
+            topic: name.clone(),
+            topic_id: id.map(|id| id.to_string()),
+            partition: *partition,
+            found: found.clone(),
+        };
         world.tell(&link.name, begun, what);
         all.push(found);
     }

@@ -56,19 +56,28 @@ async fn work(world: &World, link: &mut Link, eyes: &mut Link, rng: &mut Rng) ->
                 calls::trim(world, link, AUDIT, topic, partition, to).await?;
             }
         }
-        6..9 => drop(calls::look(world, link, OPERATORS, &[(name.to_owned(), partition)]).await?),
+        6..9 => {
+            let id = by_id(world, rng, name);
+            drop(calls::look_at(world, link, OPERATORS, &[(name.to_owned(), partition)], id).await?);
+        }
         // Somebody looks while it is being written: what is shown must stay, too.
         _ => {
             let wait = Duration::from_millis(rng.below(20));
+            let id = by_id(world, rng, name);
             let position = [(name.to_owned(), partition)];
             let looking = async {
                 tokio::time::sleep(wait).await;
-                calls::look(world, eyes, OPERATORS, &position).await
+                calls::look_at(world, eyes, OPERATORS, &position, id).await
             };
             tokio::join!(biased; commit(world, link, rng, name, partition), looking).0?;
         }
     }
     Ok(())
+}
+
+/// A topic's id, where it is to be named by that.
+fn by_id(world: &World, rng: &mut Rng, name: &str) -> Option<Uuid> {
+    if rng.chance(1, 2) { world.topic(name) } else { None }
 }
 
 /// Some positions at once, one of them now and then nowhere: what is refused changes nothing, the rest counts (15).
@@ -82,7 +91,8 @@ async fn commit(world: &World, link: &mut Link, rng: &mut Rng, name: &str, parti
     if world.number().is_multiple_of(3) {
         positions.push(position(NOWHERE));
     }
-    let codes = calls::commit(world, link, &who, &positions).await?;
+    let id = by_id(world, rng, name);
+    let codes = calls::commit_for(world, link, &who, &positions, id).await?;
     if codes.get(1) == Some(&0) {
         world.accuse(15, format!("a commit for {name}-{NOWHERE}, which does not exist, was acknowledged"));
     }
