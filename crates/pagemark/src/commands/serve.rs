@@ -4,7 +4,7 @@
 //! accepted made durable, a checkpoint, exit 0. Deliberately not here: the settings themselves (`broker/src/settings`).
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -66,7 +66,13 @@ pub fn run(arguments: Serve) -> ExitCode {
     let filter = EnvFilter::try_from_env("PAGEMARK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // What is wrong with the log itself cannot be said in the log, least of all that nobody reads it any more.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    log.log_internal_errors(false).init();
+    let log = log.log_internal_errors(false);
+    // Colours are for terminals; there NO_COLOR still counts.
+    if std::io::stderr().is_terminal() {
+        log.init()
+    } else {
+        log.with_ansi(false).init()
+    }
     let loaded = settings::own_environment(std::env::vars_os())
         .and_then(|env| Settings::load(SettingsSources { file: arguments.config, env, set: arguments.set }));
     let Loaded { settings, warnings } = match loaded {

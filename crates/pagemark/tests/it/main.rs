@@ -45,3 +45,18 @@ fn a_standard_output_that_nobody_reads_is_no_failure() {
     let output = pagemark().arg("--list-settings").stdout(writer).stderr(Stdio::piped()).output().unwrap();
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
 }
+
+#[test]
+fn a_log_that_goes_to_no_terminal_has_no_colours() {
+    let directory = tempfile::tempdir().unwrap();
+    let log_dirs = format!("log.dirs={}", directory.path().display());
+    let mut command = pagemark();
+    command.arg("--until-stdin-ends").env_remove("PAGEMARK_LOG").env_remove("NO_COLOR");
+    for setting in [&log_dirs, "listeners=PLAINTEXT://127.0.0.1:0", "pagemark.http.listener=127.0.0.1:0"] {
+        command.args(["--set", setting]);
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("data directory opened") && !said.contains('\u{1b}'), "{said:?}");
+}
