@@ -40,7 +40,11 @@ fn bookmark(offset: i64, metadata: &str) -> Bookmark {
 
 fn committed(begun_us: u64, ended_us: u64, generation: i32, of: Bookmark, outcome: Outcome) -> Event {
     let (group, topic) = ("g".to_owned(), "t".to_owned());
-    at(begun_us, ended_us, What::Committed { group, generation, topic, topic_id: None, partition: 0, bookmark: of, outcome })
+    at(
+        begun_us,
+        ended_us,
+        What::Committed { group, generation, topic, topic_id: None, partition: 0, bookmark: of, outcome },
+    )
 }
 
 fn looked(begun_us: u64, found: Option<Bookmark>) -> Event {
