@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Result;
 use bytes::Bytes;
+use pagemark_wire::api::Api;
 
 use super::history::{Bookmark, Event, History, Outcome, Place, What};
 use super::wire::{Heard, records_of, understand};
@@ -53,6 +54,8 @@ pub struct Tally {
     pub commits_refused: BTreeMap<i16, u64>,
     /// Acknowledged commits below an earlier one.
     pub commits_backwards: u64,
+    /// The longest that each API took to answer, microseconds, by its number.
+    pub slowest_us: BTreeMap<i16, u64>,
     /// Records that were refused, by error code.
     pub records_refused: BTreeMap<i16, u64>,
 }
@@ -70,6 +73,9 @@ impl Tally {
         ] {
             report.fact(name, count);
         }
+        let name = |key: i16| Api::from_key(key).map_or(key.to_string(), |api| format!("{api:?}"));
+        let slowest = self.slowest_us.iter().map(|(key, us)| format!("{} {}", name(*key), us.div_ceil(1000)));
+        report.fact("slowest answers, ms", slowest.collect::<Vec<_>>().join(", "));
         report.fact("records refused, by code", format!("{:?}", self.records_refused));
         report.fact("offsets refused, by code", format!("{:?}", self.commits_refused));
     }
@@ -100,6 +106,10 @@ struct Register {
 impl Truth {
     /// Takes in what went over the wire.
     pub fn hear(&mut self, exchange: &Exchange<'_>) {
+        if let Some(&[high, low]) = exchange.request.get(4..6).filter(|_| exchange.answer.is_some()) {
+            let slowest = self.tally.slowest_us.entry(i16::from_be_bytes([high, low])).or_default();
+            *slowest = (*slowest).max(exchange.ended_us - exchange.begun_us);
+        }
         match understand(exchange) {
             Ok(all) => all.into_iter().for_each(|heard| self.take(exchange, heard)),
             Err(error) => self.complaints.push(format!("an exchange cannot be understood: {error:#}")),
