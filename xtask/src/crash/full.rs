@@ -93,7 +93,9 @@ pub fn run(args: &Args) -> Result<bool> {
     codes.retain(|code| *code != OUT_OF_ORDER); // what was sent behind a refused batch
     report.equal("records are refused with", format!("{:?}", [STORAGE_ERROR]), format!("{codes:?}"));
     report.fact("room to the next acknowledged record, ms", seen.recovered_ms.clone());
-    finish(&args.common, rig.scene, told, report, begun)
+    let holds = finish(&args.common, rig.scene, told, report, begun)?;
+    rig.image.leave(!holds)?;
+    Ok(holds)
 }
 
 impl Rig {

@@ -49,6 +49,16 @@ impl Image {
         Ok(image)
     }
 
+    /// Removes it, if nothing in it is of interest any more.
+    pub fn leave(self, is_of_interest: bool) -> Result<()> {
+        let file = self.file.clone();
+        drop(self);
+        if !is_of_interest {
+            std::fs::remove_file(file)?;
+        }
+        Ok(())
+    }
+
     fn mount(&self) -> Result<()> {
         run(Command::new("mount").args(["-o", "loop"]).arg(&self.file).arg(&self.mount))
     }

@@ -75,7 +75,9 @@ fn must_hold(args: &Args) -> Result<bool> {
     let mut report = Report::default();
     report.equal("power cuts", args.cycles, cuts.done);
     cuts.tell(&mut report);
-    finish(&args.common, scene, told, report, begun)
+    let holds = finish(&args.common, scene, told, report, begun)?;
+    image.leave(!holds)?;
+    Ok(holds)
 }
 
 /// Cuts the power at a moment when a produce and a commit wait, ends the broker, and mounts what is left.
@@ -116,8 +118,7 @@ fn must_lose(args: &Args) -> Result<bool> {
         let what = broken.map_or("nothing was lost".to_owned(), |error| format!("{error:#}"));
         println!("cut {number}: {what}\n  the checker: {}", said.lines().last().unwrap_or_default());
         drop(scene);
-        drop(image);
-        std::fs::remove_file(folder.join("image"))?;
+        image.leave(false)?;
     }
     let mut report = Report::default();
     let least = i64::try_from(args.cycles.div_ceil(4))?;
