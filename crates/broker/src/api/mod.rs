@@ -130,14 +130,21 @@ impl Reply {
     }
 
     /// Waits for both turns that a large answer needs, and never for one with the other in hand: a client that does not read
-    /// would keep all others waiting.
+    /// would keep all others waiting. `None` if the connection is gone before.
     async fn large_turn<'a>(&self, of_all: &'a Turns) -> Option<SemaphorePermit<'a>> {
-        loop {
-            self.turn().await;
-            let turn = of_all.turn().await;
-            if self.is_turn() {
-                return turn;
+        let both = async {
+            loop {
+                self.turn().await;
+                let turn = of_all.turn().await;
+                if self.is_turn() {
+                    return turn;
+                }
             }
+        };
+        tokio::select! {
+            biased;
+            turn = both => turn,
+            () = self.unwanted() => None,
         }
     }
 
@@ -158,11 +165,7 @@ impl Call {
     fn answer_aside(self, answer: impl FnOnce(Call) + Send + 'static) {
         tokio::spawn(async move {
             let broker = Arc::clone(&self.broker);
-            let _turn = tokio::select! {
-                biased;
-                turn = self.reply.large_turn(&broker.turns.large_answers) => turn,
-                () = self.reply.unwanted() => return,
-            };
+            let Some(_turn) = self.reply.large_turn(&broker.turns.large_answers).await else { return };
             aside::on_a_thread(move || answer(self)).await;
         });
     }
@@ -172,11 +175,7 @@ impl Call {
     fn ask_aside(self, ask: impl FnOnce(Call, &mut Outgoing, TurnEnd) + Send + 'static) {
         tokio::spawn(async move {
             let broker = Arc::clone(&self.broker);
-            let _turn = tokio::select! {
-                biased;
-                turn = self.reply.large_turn(&broker.turns.large_answers) => turn,
-                () = self.reply.unwanted() => return,
-            };
+            let Some(_turn) = self.reply.large_turn(&broker.turns.large_answers).await else { return };
             let (end, ended) = oneshot::channel();
             let mut out = broker.executors.outgoing();
             ask(self, &mut out, TurnEnd(end));
