@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod consumer_protocol;
+pub mod crc;
 pub mod error_code;
 pub mod fetch_answer;
 pub mod frame;

@@ -4,6 +4,7 @@
 //! rotted before they were moved: rot stays visible for ever. Deliberately not here: the files that blocks lie in.
 
 use bytes::{BufMut, BytesMut};
+use pagemark_wire::crc;
 use pagemark_wire::types::Offset;
 
 use super::codec::Reader;
@@ -75,10 +76,10 @@ impl Packer {
         }) else {
             return self.blocks.push(piece);
         };
-        block.crc = if crc32c::crc32c(bytes) == piece.crc {
+        block.crc = if bytes.len() < crc::LEAST_BYTES && crc32c::crc32c(bytes) == piece.crc {
             crc32c::crc32c_append(block.crc, bytes)
         } else {
-            crc32c::crc32c_combine(block.crc, piece.crc, piece.len as usize)
+            crc::combine(block.crc, piece.crc, u64::from(piece.len))
         };
         block.last = piece.last;
         block.len += piece.len;

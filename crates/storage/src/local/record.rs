@@ -7,6 +7,7 @@
 //! Deliberately not here: what a record does to the state (`fold.rs`), where it lies (`lane.rs`, `scan.rs`).
 
 use bytes::{BufMut, Bytes, BytesMut};
+use pagemark_wire::crc;
 use pagemark_wire::types::{LeaderEpoch, Offset, PartitionKey, TopicId};
 
 use super::codec::{self, Reader};
@@ -70,6 +71,7 @@ impl Seal {
         crc32c::crc32c_append(crc, &head[8..HEAD_CRC_AT])
     }
 
+    /// Of a record, or of how it begins.
     fn body_crc(&self, record: &[u8]) -> u32 {
         crc32c::crc32c_append(self.body, &record[8..])
     }
@@ -98,14 +100,24 @@ pub(super) fn begin(out: &mut BytesMut, lsn: u64, seal: Seal, kind: Kind) -> usi
 
 /// Fills in lengths and checksums, and pads.
 pub(super) fn finish(out: &mut BytesMut, start: usize, seal: Seal) {
-    let end = out.len();
-    close(&mut out[start..end], seal);
-    let padding = (end - start).next_multiple_of(ALIGN) - (end - start);
-    out.put_bytes(0, padding);
+    close(&mut out[start..], seal);
+    pad(out, start);
+}
+
+fn pad(out: &mut BytesMut, start: usize) {
+    let len = out.len() - start;
+    out.put_bytes(0, len.next_multiple_of(ALIGN) - len);
 }
 
 /// Computes length and checksums of the record that fills `record`.
 pub(super) fn close(record: &mut [u8], seal: Seal) {
+    close_head(record, seal);
+    let crc = seal.body_crc(record);
+    record[4..8].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// The same but for the checksum of its body.
+fn close_head(record: &mut [u8], seal: Seal) {
     let length = u32::try_from(record.len() - 8).expect("records are at most 32 MiB");
     record[0..4].copy_from_slice(&length.to_le_bytes());
     let head_crc = seal.head_crc(record);
@@ -113,8 +125,6 @@ pub(super) fn close(record: &mut [u8], seal: Seal) {
     if let Some(crc) = directory_crc(record) {
         record[DIRECTORY_CRC_AT..DIRECTORY_CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
     }
-    let crc = seal.body_crc(record);
-    record[4..8].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// The checksum of a group's directory, which goes on from the head's. `None` if there is none.
@@ -156,7 +166,15 @@ pub(super) fn put_group(out: &mut BytesMut, lsn: u64, seal: Seal, group: &Atomic
         at.push(out.len() - start);
         append.batch.pieces().iter().for_each(|piece| out.put_slice(piece));
     }
-    finish(out, start, seal);
+    let record = &mut out[start..];
+    close_head(record, seal);
+    let directory_end = DIRECTORY_AT + group.0.len() * DIRECTORY_ENTRY_LEN;
+    let mut body_crc = seal.body_crc(&record[..directory_end]);
+    for (append, at) in group.0.iter().zip(&at) {
+        body_crc = crc::append(body_crc, &record[*at..*at + append.batch.len()], append.crc);
+    }
+    record[4..8].copy_from_slice(&body_crc.to_le_bytes());
+    pad(out, start);
     at
 }
 
