@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
+use rustix::fs::FallocateFlags;
 use rustix::process::{Resource, getrlimit};
 
 use crate::read_buffers::ReadBuffers;
@@ -112,6 +113,15 @@ pub trait Disk: Send + Sync {
     fn allocate(&self, _file: FileId, _bytes: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    /// Gives the place of some bytes in the middle of a file back, which are zeros afterwards. Nothing is promised of a crash.
+    ///
+    /// # Errors
+    /// `Unsupported`, or as the file system says.
+    fn punch(&self, _file: FileId, _offset: u64, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// A file is only read from now on, and seldom: it need not stay open.
+    fn lend(&self, _file: FileId) {}
 }
 
 /// A file system's size.
@@ -156,7 +166,7 @@ const LENT_BEFORE_A_LOOK: u64 = 32;
 /// The files below one real directory.
 ///
 /// Handles of directories stay open from [`Disk::create_dir`] on, so that making names durable needs no handle that may not
-/// be had. Of the files below `packs/` and `segments/` only those used last keep theirs, as many as an eighth of what the process
+/// be had. Of the files below `packs/` and `segments/`, and those that were lent, only those used last keep theirs, as many as an eighth of what the process
 /// may have open; the others are opened again when they are read.
 #[derive(Debug)]
 pub struct RealDisk {
@@ -184,6 +194,8 @@ struct EntryState {
     handle: Option<Arc<File>>,
     /// Written since the last successful sync: the handle must see whether that succeeds.
     dirty: bool,
+    /// It may be closed while nobody uses it.
+    lendable: bool,
 }
 
 impl Entry {
@@ -194,8 +206,7 @@ impl Entry {
 
 impl EntryState {
     fn lent(&self) -> bool {
-        let is_lent = |path: &String| LENT_DIRS.iter().any(|dir| path.starts_with(dir));
-        self.handle.is_some() && !self.dirty && self.path.as_ref().is_some_and(is_lent)
+        self.handle.is_some() && !self.dirty && self.lendable && self.path.is_some()
     }
 }
 
@@ -255,7 +266,8 @@ impl RealDisk {
 
     fn keep(&self, path: &str, handle: File) -> FileId {
         let id = FileId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let state = EntryState { path: Some(path.to_owned()), handle: Some(Arc::new(handle)), dirty: false };
+        let lendable = LENT_DIRS.iter().any(|dir| path.starts_with(dir));
+        let state = EntryState { path: Some(path.to_owned()), handle: Some(Arc::new(handle)), dirty: false, lendable };
         let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
         let entry = Arc::new(Entry { state: Mutex::new(state), used });
         self.files.write().unwrap_or_else(PoisonError::into_inner).insert(id, entry);
@@ -428,12 +440,24 @@ impl Disk for RealDisk {
 
     fn allocate(&self, file: FileId, bytes: u64) -> io::Result<()> {
         let file = self.file(file, true)?;
-        Ok(rustix::fs::fallocate(&*file, rustix::fs::FallocateFlags::empty(), 0, bytes)?)
+        Ok(rustix::fs::fallocate(&*file, FallocateFlags::empty(), 0, bytes)?)
+    }
+
+    fn lend(&self, file: FileId) {
+        if let Ok(entry) = self.entry(file) {
+            entry.state().lendable = true;
+        }
+    }
+
+    fn punch(&self, file: FileId, offset: u64, bytes: u64) -> io::Result<()> {
+        let file = self.file(file, false)?;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(&*file, hole, offset, bytes)?)
     }
 }
 
 /// Version of everything in a data directory. A directory of a newer one is refused and left alone.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 const LOCK_FILE: &str = "LOCK";
 

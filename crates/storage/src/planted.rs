@@ -34,6 +34,10 @@ pub enum PlantedBug {
     SegmentNotSynced,
     /// A failed sync of a segment is called again, and its success believed.
     SegmentSyncRetried,
+    /// Data stays in a file of the log under an index that was not synced.
+    KeptIndexNotSynced,
+    /// A file of the log is used again although data of segments lies in it.
+    KeptFileUsedAgain,
     /// The whole checkpoint that changes hang on is removed with the checkpoint that it was kept as.
     ChainNotKept,
     /// What changes while a checkpoint is written counts as written with it.
@@ -52,7 +56,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them, in order.
-    pub const ALL: [PlantedBug; 21] = [
+    pub const ALL: [PlantedBug; 23] = [
         PlantedBug::AckBeforeSync,
         PlantedBug::DirectoryNotSynced,
         PlantedBug::FailedSyncRetried,
@@ -67,6 +71,8 @@ impl PlantedBug {
         PlantedBug::HeaderNotSyncedOnRecycle,
         PlantedBug::SegmentNotSynced,
         PlantedBug::SegmentSyncRetried,
+        PlantedBug::KeptIndexNotSynced,
+        PlantedBug::KeptFileUsedAgain,
         PlantedBug::ChainNotKept,
         PlantedBug::ChangeForgotten,
         PlantedBug::AppendAfterFallback,

@@ -62,7 +62,8 @@ impl Waiting {
     /// A buffer for so many bytes: the smallest that is no more than twice as large, so that what a slice holds stays bounded.
     fn take(&mut self, length: usize) -> Box<[u8]> {
         let size = length.next_multiple_of(STEP_BYTES);
-        let sizes = self.buffers.iter().map(|buffer| buffer.len()).enumerate();
+        // Of several the one that came back last: it may still be in the processor's cache.
+        let sizes = self.buffers.iter().map(|buffer| buffer.len()).enumerate().rev();
         let best = sizes.filter(|(_, of)| (length..=2 * size).contains(of)).min_by_key(|(_, of)| *of);
         match best.and_then(|(at, _)| self.buffers.remove(at)) {
             Some(buffer) => {

@@ -139,6 +139,7 @@ fn counts(report: &Report) -> Vec<(&'static str, u64)> {
         ("incremental_checkpoints", report.totals.incremental_checkpoints),
         ("chunks_appended", report.totals.chunks),
         ("segments_sealed", report.totals.segments_sealed),
+        ("segments_kept", report.totals.segments_kept),
         ("recycled_rounds", report.totals.recycled_rounds),
         ("violations", report.failures.len() as u64),
     ]

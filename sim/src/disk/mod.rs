@@ -339,4 +339,8 @@ impl Disk for SimDisk {
     fn allocate(&self, file: FileId, bytes: u64) -> io::Result<()> {
         self.write_at(file, 0, &vec![0; bytes as usize])
     }
+
+    fn punch(&self, file: FileId, offset: u64, bytes: u64) -> io::Result<()> {
+        self.write_at(file, offset, &vec![0; bytes as usize])
+    }
 }

@@ -7,6 +7,7 @@ use pagemark_storage::local::LocalOptions;
 use serde::Serialize;
 
 use crate::rng::Rng;
+use crate::workload::{keep_all, tiny_options};
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -121,14 +122,18 @@ impl Options {
     /// The engine's options in a life of the broker.
     #[must_use]
     pub fn engine(&self, life: u64) -> LocalOptions {
-        let tiny = crate::workload::tiny_options(life, None);
-        LocalOptions {
+        let tiny = tiny_options(life, None);
+        let mut options = LocalOptions {
             first_file_bytes: tiny.first_file_bytes << self.size_shift,
             log_file_bytes: tiny.log_file_bytes << self.size_shift,
             checkpoint_bytes: tiny.checkpoint_bytes << self.size_shift,
             segment_bytes: tiny.segment_bytes << self.size_shift,
             ..tiny
+        };
+        if self.seed.is_multiple_of(2) && life.is_multiple_of(2) {
+            keep_all(&mut options);
         }
+        options
     }
 
     /// The broker's settings.

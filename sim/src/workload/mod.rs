@@ -15,7 +15,7 @@ use pagemark_storage::engine::{Engine, EngineError, Keep, LogStore, Lsn, MetaSto
 use pagemark_wire::types::{Offset, PartitionKey};
 
 pub use client::Clients;
-pub use plan::{End, Life, Plan, tiny_options};
+pub use plan::{End, Life, Plan, keep_all, tiny_options};
 
 use crate::check::{Kind, Violation, check, guarded, violation};
 use crate::disk::{CrashPoint, DiskState, Ino, Op, SimDisk, Struck};
@@ -38,6 +38,8 @@ pub struct Totals {
     pub chunks: u64,
     /// Segments sealed.
     pub segments_sealed: u64,
+    /// Segments whose data stayed in the log's files.
+    pub segments_kept: u64,
     /// Log files that were used again, divided by the log files there are: rounds through them.
     pub recycled_rounds: u64,
     /// Batches appended.
@@ -81,6 +83,7 @@ impl Totals {
         self.incremental_checkpoints += other.incremental_checkpoints;
         self.chunks += other.chunks;
         self.segments_sealed += other.segments_sealed;
+        self.segments_kept += other.segments_kept;
         self.recycled_rounds += other.recycled_rounds;
         self.appended += other.appended;
         self.duplicates += other.duplicates;
@@ -214,7 +217,7 @@ impl Workload {
     }
 
     /// What could not be read when it was to be moved is quarantined, and no more than that.
-    fn note_faults(&mut self, before: Struck, began: u64) -> Result<(), Violation> {
+    pub(super) fn note_faults(&mut self, before: Struck, began: u64) -> Result<(), Violation> {
         let struck = self.rig.disk.counts().struck.of_kind(BAD_SECTOR) - before.of_kind(BAD_SECTOR);
         if struck == 0 {
             return Ok(());
@@ -305,6 +308,7 @@ impl Workload {
         self.totals.incremental_checkpoints += stats.incremental_checkpoints;
         self.totals.chunks += stats.chunks;
         self.totals.segments_sealed += stats.segments_sealed;
+        self.totals.segments_kept += stats.segments_kept;
         self.ios_before += self.rig.disk.counts().ios;
         self.points.append(&mut self.rig.disk.take_recording());
         Ok(())

@@ -83,7 +83,10 @@ impl Plan {
     /// What the engine of a life is opened with.
     #[must_use]
     pub fn options(&self, incarnation: u64) -> LocalOptions {
-        let options = tiny_options(incarnation, self.planted);
+        let mut options = tiny_options(incarnation, self.planted);
+        if Rng::fork(self.seed, 6).chance(1, 3) && incarnation.is_multiple_of(2) {
+            keep_all(&mut options);
+        }
         match self.capacity_bytes {
             Some(_) => LocalOptions { reserved_bytes: 64 << 10, ..options },
             None => options,
@@ -125,6 +128,12 @@ fn bearable(rng: &mut Rng, steps: u32) -> Option<Fault> {
     Some(Fault { from_io, kind })
 }
 
+/// Leaves nearly everything in the log's files. So does every other life of a third of the seeds; in the others the files go round.
+pub fn keep_all(options: &mut LocalOptions) {
+    options.kept_batch_bytes = 0;
+    options.segment_min_bytes /= 8;
+}
+
 /// An engine so small that a run of a second goes round its files several times.
 #[must_use]
 pub fn tiny_options(incarnation: u64, planted: Option<PlantedBug>) -> LocalOptions {
@@ -132,10 +141,13 @@ pub fn tiny_options(incarnation: u64, planted: Option<PlantedBug>) -> LocalOptio
         first_file_bytes: 8 << 10,
         log_file_bytes: 12 << 10,
         ready_files: 2,
+        large_flush_bytes: 1 << 10,
         checkpoint_bytes: 12 << 10,
         block_bytes: 1 << 10,
         segment_bytes: 12 << 10,
         segment_min_bytes: 2 << 10,
+        kept_batch_bytes: u64::MAX,
+        most_log_files: 24,
         moved_bytes: 6 << 10,
         whole_checkpoint_every: 4,
         index_cache_bytes: 2 << 10,

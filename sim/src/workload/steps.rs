@@ -377,8 +377,10 @@ impl Workload {
                 self.advance_start(key, self.clients.shard_epochs[&key.topic], point)?;
             }
             if self.rng.chance(1, 4) {
+                let (before, began) = (self.rig.disk.counts().struck, self.now());
                 self.rig.step_flush();
                 self.rig.step_background();
+                self.note_faults(before, began)?; // the next one may be a partition that cannot be read any more
             }
         }
         Ok(())

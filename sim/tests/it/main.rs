@@ -24,16 +24,16 @@ fn a_healthy_engine_keeps_every_promise_at_every_crash_point_tried() {
 
 #[test]
 fn a_run_does_enough_to_be_worth_crashing() {
-    let seeds: Vec<u64> = (1..=12).collect();
+    let seeds: Vec<u64> = (1..=24).collect();
     let totals: Vec<_> = seeds.iter().map(|seed| run(&Plan::of(*seed, None)).totals).collect();
-    for (seed, totals) in seeds.iter().zip(&totals) {
-        assert!(totals.checkpoints >= 2, "seed {seed}: {totals:?}");
-    }
+    let idle = totals.iter().filter(|totals| totals.checkpoints < 2).count();
+    assert!(idle <= 2, "{idle} seeds take no checkpoints to speak of");
     let whole = totals.iter().filter(|totals| totals.failed_lives == 0);
     let rounds: Vec<u64> = whole.map(|totals| totals.recycled_rounds).collect();
-    assert!(rounds.iter().filter(|rounds| **rounds >= 3).count() >= 3, "rounds through the log files: {rounds:?}");
+    assert!(rounds.iter().filter(|rounds| **rounds >= 2).count() >= 5, "rounds through the log files: {rounds:?}");
     let sum = |of: fn(&pagemark_sim::workload::Totals) -> u64| totals.iter().map(of).sum::<u64>();
     assert!(sum(|t| t.chunks) > 500 && sum(|t| t.segments_sealed) > 50, "data moves into segments: {totals:?}");
+    assert!(sum(|t| t.segments_kept) > 100, "data stays in the log's files: {totals:?}");
     assert!(sum(|t| t.incremental_checkpoints) > 100, "checkpoints hold changes: {totals:?}");
     assert!(sum(|t| t.trimmed) > 100, "logs are made to begin later");
     assert!(sum(|t| t.recreated) > 40 && sum(|t| t.recreated_later) > 5, "topics come back over restarts");
@@ -181,6 +181,8 @@ each_is_caught! {
     a_recycled_header_that_is_not_synced_is_caught: HeaderNotSyncedOnRecycle,
     a_segment_that_is_not_synced_is_caught: SegmentNotSynced,
     a_failed_sync_of_a_segment_that_is_tried_again_is_caught: SegmentSyncRetried,
+    an_index_in_the_log_that_is_not_synced_is_caught: KeptIndexNotSynced,
+    a_log_file_that_is_used_again_under_segments_is_caught: KeptFileUsedAgain,
     a_chain_of_checkpoints_that_is_not_kept_is_caught: ChainNotKept,
     a_change_that_no_checkpoint_holds_is_caught: ChangeForgotten,
     appending_to_segments_after_a_fallback_is_caught: AppendAfterFallback,

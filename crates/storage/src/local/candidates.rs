@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use pagemark_wire::types::{Offset, PartitionKey};
@@ -16,10 +17,11 @@ use super::checkpoint::{self, CHECKPOINT_DIR, COPIES, Head, Retained, Unreadable
 use super::checkpointer::Chain;
 use super::fold::Fold;
 use super::index::Packed;
+use super::log_file::LogFile;
 use super::ops::DiskOp;
 use super::pack::{self, PACK_DIR, PackEntry, PackFile, PackRef, pack_of, pack_path};
 use super::recovery::{io_error, list};
-use super::segment::{SEGMENT_DIR, segment_of, segment_path};
+use super::segment::{SEGMENT_DIR, Segment, SegmentFile, segment_of, segment_path};
 use crate::disk::{Disk, FORMAT_VERSION, FileId, is_lost, is_unreadable};
 
 /// The names in the directories, the log's aside.
@@ -108,6 +110,22 @@ impl Candidate {
     /// How many of the files that it refers to seem not to be there.
     pub(super) fn defects(&self) -> usize {
         self.packs.iter().filter(|(_, index)| index.is_none()).count() + self.missing.len()
+    }
+
+    /// Finds the log files that segments lie in.
+    pub(super) fn find_logs(&mut self, files: &BTreeMap<u64, Arc<LogFile>>) {
+        for (key, partition) in self.fold.partitions_mut() {
+            for segment in &mut partition.index.segments {
+                let Some(generation) = segment.file.generation() else { continue };
+                let log = files.get(&generation);
+                if let Some(log) = log {
+                    // Also one that is too short: what it still has is not to be used again.
+                    let index = segment.index_at..segment.len;
+                    segment.file = Arc::new(SegmentFile::in_log(segment.file.number, Arc::clone(log), index));
+                }
+                self.missing.extend(lacks(key, segment, log.map(|log| log.size)));
+            }
+        }
     }
 
     pub(super) fn retained(&self) -> Retained {
@@ -276,20 +294,23 @@ fn drop_segments(fold: &mut Fold, there: &BTreeMap<u64, u64>) -> Vec<(PartitionK
     let mut dropped = super::index::Dropped::default();
     for (key, partition) in fold.partitions_mut() {
         partition.index.cut_below(partition.durable_start, &mut dropped);
-        for segment in &partition.index.segments {
-            let path = segment_path(segment.file.number);
-            let reason = match there.get(&segment.file.number) {
-                None => format!("the file {path} is missing"),
-                Some(length) if *length < segment.len => {
-                    format!("the file {path} has {length} bytes, and had {}", segment.len)
-                }
-                Some(_) => continue,
-            };
-            tracing::error!(partition = %key, reason, "a segment is not what it was");
-            missing.push((key, reason));
+        for segment in partition.index.segments.iter().filter(|s| s.file.generation().is_none()) {
+            missing.extend(lacks(key, segment, there.get(&segment.file.number).copied()));
         }
     }
     missing
+}
+
+/// What a segment lacks if its file has this length, in words.
+fn lacks(key: PartitionKey, segment: &Segment, length: Option<u64>) -> Option<(PartitionKey, String)> {
+    let name = segment.file.name();
+    let reason = match length {
+        None => format!("{name} is missing"),
+        Some(length) if length < segment.len => format!("{name} has {length} bytes, and had {}", segment.len),
+        Some(_) => return None,
+    };
+    tracing::error!(partition = %key, reason, "a segment is not what it was");
+    Some((key, reason))
 }
 
 fn open_pack(disk: &dyn Disk, reference: &PackRef) -> Result<(PackFile, Option<Vec<PackEntry>>), OpenError> {

@@ -15,6 +15,8 @@ use super::codec::{self, Reader};
 use super::fold::{Fold, Partition};
 use super::lane::Position;
 use super::pack::PackRef;
+#[cfg(any(test, feature = "fuzzing"))]
+use super::segment::SegmentFile;
 use super::segment::{SUMMARY_LEN, Segment};
 use crate::disk::FORMAT_VERSION;
 use crate::engine::EpochStart;
@@ -143,14 +145,14 @@ pub(super) fn head_bytes(packs: u64) -> u64 {
     128 + packs * 20
 }
 
-/// How many bytes a partition takes, as a change or all of it. A new segment may have come when the checkpoint is written, and is
+/// How many bytes a partition takes, as a change or all of it. Two new segments may have come when the checkpoint is written, and are
 /// counted.
 pub(super) fn bytes_of(partition: &Partition, change: bool) -> u64 {
     const FIXED: u64 = 20 + 24 + 8 + 8 + 12;
     let producers = partition.producers.iter().map(|(_, entry)| 11 + 32 * entry.batches.len() as u64);
     let reason = partition.quarantined.as_ref().map_or(0, |reason| reason.len() as u64);
     let segments = partition.index.segments.len();
-    let segments = 1 + if change { segments.min(1) } else { segments } as u64;
+    let segments = 2 + if change { segments.min(1) } else { segments } as u64;
     FIXED + 12 * partition.epochs.len() as u64 + producers.sum::<u64>() + reason + SUMMARY_LEN * segments
 }
 
@@ -390,7 +392,7 @@ pub(super) fn example() -> (Head, Fold) {
     };
     let entry = ProducerEntry { epoch: ProducerEpoch(1), batches: [span].into() };
     partition.producers.restore(ProducerId(4), entry);
-    partition.index.put_segment(Segment { len: 99, end: Offset(7), ..Segment::empty(5, Offset(0)) });
+    partition.index.put_segment(Segment { len: 99, end: Offset(7), ..Segment::empty(SegmentFile::own(5), Offset(0)) });
     let head = Head {
         number: 3,
         previous: 0,
@@ -467,7 +469,7 @@ mod tests {
     fn of_many_segments_a_change_tells_only_those_that_changed() {
         let (head, mut fold) = example();
         let key = contract::partition(3, 0);
-        let segment = |number| Segment { bytes: number, ..Segment::empty(number, Offset(0)) };
+        let segment = |number| Segment { bytes: number, ..Segment::empty(SegmentFile::own(number), Offset(0)) };
         fold.partition_mut(key).unwrap().index.segments = (10..1010).map(segment).collect();
         let mut old = Fold::default();
         restore(&mut old, &decode(&encode(&head, &whole(&fold))).unwrap().1).unwrap();

@@ -186,7 +186,7 @@ impl Checkpointer {
         work.extend(captured.map(|c| (c.key, Work { key: c.key, instance: c.instance, end: c.end })));
         let work: VecDeque<Work> = work.into_values().collect();
         lane.space.checkpoint_begins(place);
-        let mover = Mover::new(survey.plan, work, pack_id);
+        let mover = Mover::new(lane, survey.plan, work, pack_id);
         let (files, bytes, pack_added, state) = ([None; 2], Bytes::new(), false, Arc::new(state));
         let (stage, needs_lsn) = (Stage::WaitDurable, 0);
         Job { stage, head, state, taken, mover, files, bytes, needs_lsn, pack_added }
@@ -416,7 +416,12 @@ impl Job {
         }
         partition.index.cut_below(partition.durable_start, &mut dropped);
         stored.take(dropped);
-        grown.iter().for_each(|(number, lengths, blocks)| lane.blocks().grow(*number, *lengths, blocks));
+        for (number, lengths, blocks) in grown {
+            match lengths {
+                (0, len) => lane.blocks().insert(number, len, Arc::new(blocks)),
+                _ => lane.blocks().grow(number, lengths, &blocks),
+            }
+        }
     }
 
     /// The checkpoint is complete: what only older ones needed is given free.
@@ -494,8 +499,16 @@ impl Lane {
             [one, other] => one.position.min(other.position).generation,
             _ => 0,
         };
-        let kept = self.files.split_off(&floor);
-        self.retiring.extend(std::mem::replace(&mut self.files, kept).into_values());
+        let needed = self.files.split_off(&floor);
+        let reused = planted(&self.options, PlantedBug::KeptFileUsedAgain);
+        for (generation, log) in std::mem::replace(&mut self.files, needed) {
+            if log.has_lodgers() && !reused {
+                self.lent.push(log.file);
+                self.kept.insert(generation, log);
+            } else {
+                self.retiring.push(log);
+            }
+        }
         if let [one, other] = &self.retained[..] {
             self.stored.release(one.number.min(other.number));
         }

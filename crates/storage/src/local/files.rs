@@ -2,12 +2,14 @@
 //!
 //! A file that nothing living lies in any more is still needed by the checkpoints that were captured before that. So it waits until
 //! the older of the two kept ones was captured later, and then until no reader holds it. Deliberately not here: the log's files,
-//! which are used again (`recycler.rs`).
+//! which are used again (`recycler.rs`), but where segments lie in them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::index::Dropped;
+use super::keeper::Hole;
+use super::log_file::LogFile;
 use super::ops::DiskOp;
 use super::pack::{PackFile, PackRef, pack_path};
 use super::segment::{SegmentFile, segment_path};
@@ -24,6 +26,8 @@ struct LivePack {
 pub(super) enum Stored {
     Pack(Arc<PackFile>),
     Segment(Arc<SegmentFile>),
+    /// A log file that a checkpoint refers to whose segments are none of ours: the same data lies elsewhere, or there as well.
+    Log(Arc<LogFile>),
 }
 
 /// What tells one file from all others.
@@ -31,6 +35,7 @@ pub(super) enum Stored {
 enum Name {
     Pack(u64),
     Segment(u64),
+    Log(u64),
 }
 
 impl Stored {
@@ -38,6 +43,7 @@ impl Stored {
         match self {
             Stored::Pack(pack) => Name::Pack(pack.reference.id),
             Stored::Segment(segment) => Name::Segment(segment.number),
+            Stored::Log(log) => Name::Log(log.header.generation),
         }
     }
 }
@@ -146,6 +152,12 @@ impl Files {
 
     /// All checkpoints that a recovery may choose were captured with this number or a higher one.
     pub(super) fn release(&mut self, oldest: u64) {
+        let left = self.dying.values().filter(|d| d.free_at <= oldest);
+        left.for_each(|d| {
+            if let Stored::Segment(segment) = &d.file {
+                segment.leave()
+            }
+        });
         let (free, dying) = std::mem::take(&mut self.dying).into_iter().partition(|(_, d)| d.free_at <= oldest);
         self.dying = dying;
         let free: BTreeMap<Name, Dying> = free;
@@ -157,20 +169,47 @@ impl Files {
         self.retiring.len()
     }
 
-    /// What removes one file that no reader holds any more, with the number of a segment.
-    pub(super) fn retire(&mut self) -> Option<(Vec<DiskOp>, Option<u64>)> {
+    /// Takes one file that no reader holds any more. `is_log`: whether the log needs its file of a generation.
+    pub(super) fn retire(&mut self, is_log: impl Fn(u64) -> bool) -> Option<Retired> {
         let unused = |file: &Stored| match file {
             Stored::Pack(pack) => Arc::strong_count(pack) == 1,
-            Stored::Segment(segment) => Arc::strong_count(segment) == 1,
+            Stored::Segment(segment) => {
+                Arc::strong_count(segment) == 1 && segment.in_log_at().is_none_or(|(log, _)| log.is_unread())
+            }
+            Stored::Log(_) => true,
         };
         let at = self.retiring.iter().position(unused)?;
         Some(match self.retiring.swap_remove(at) {
-            Stored::Pack(pack) => (vec![DiskOp::Close(pack.file), DiskOp::Remove(pack_path(pack.reference.id))], None),
-            Stored::Segment(segment) => {
-                let close = segment.known().map(DiskOp::Close);
-                let remove = DiskOp::Remove(segment_path(segment.number));
-                (close.into_iter().chain([remove]).collect(), Some(segment.number))
+            Stored::Pack(pack) => {
+                Retired::File(vec![DiskOp::Close(pack.file), DiskOp::Remove(pack_path(pack.reference.id))])
             }
+            Stored::Segment(segment) => match segment.in_log_at() {
+                Some((log, _)) => {
+                    let (number, generation) = (segment.number, log.header.generation);
+                    let punched = log.has_living() || is_log(generation);
+                    Retired::Lodger { number, generation, hole: punched.then(|| Hole::segment(segment)) }
+                }
+                None => {
+                    let close = segment.known().map(DiskOp::Close);
+                    let remove = DiskOp::Remove(segment_path(segment.number));
+                    Retired::Segment(segment.number, close.into_iter().chain([remove]).collect())
+                }
+            },
+            Stored::Log(_) => Retired::File(Vec::new()),
         })
     }
+}
+
+/// What is gone, and what removes it.
+#[derive(Debug)]
+pub(super) enum Retired {
+    File(Vec<DiskOp>),
+    /// A segment of this number.
+    Segment(u64, Vec<DiskOp>),
+    /// A segment in a log file, which goes with its last one and until then has a hole in its place.
+    Lodger {
+        number: u64,
+        generation: u64,
+        hole: Option<Hole>,
+    },
 }

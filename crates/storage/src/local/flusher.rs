@@ -37,8 +37,6 @@ struct Flight {
 #[derive(Debug, Default)]
 pub(super) struct Flusher {
     flight: Option<Flight>,
-    /// The next sequence number when the last idle mark was written.
-    marked: u64,
     /// Only for the planted bug: a failed sync was called once more.
     retried: bool,
 }
@@ -59,11 +57,11 @@ impl Flusher {
 
     /// Begins writing an idle mark: `durable_lsn` for a recovery, should the process end here. Not synced.
     pub(super) fn begin_idle_mark(&mut self, lane: &mut Lane) -> bool {
-        if self.flight.is_some() || self.marked == lane.next_lsn {
+        if self.flight.is_some() || lane.marked == lane.next_lsn {
             return false;
         }
         let Some((at, bytes)) = lane.idle_mark() else { return false };
-        self.marked = lane.next_lsn;
+        lane.marked = lane.next_lsn;
         let steps = VecDeque::from([Step::Write { at, bytes }]);
         self.flight = Some(Flight { steps, last_lsn: None, chunks: Vec::new() });
         true
@@ -93,6 +91,10 @@ impl Flusher {
     /// Takes the result of the operation that [`Flusher::poll`] gave. `true` if progress is to be announced.
     pub(super) fn done(&mut self, lane: &mut Lane, result: io::Result<OpOutput>) -> bool {
         let Some(flight) = &mut self.flight else { return false };
+        if lane.failed.is_some() {
+            self.flight = None;
+            return true;
+        }
         let step = flight.steps.front().expect("a result belongs to an operation");
         let output = match result {
             Ok(output) => output,
@@ -111,7 +113,7 @@ impl Flusher {
         };
         match (flight.steps.pop_front(), output) {
             (Some(Step::Create { header, slot }), OpOutput::File(file)) => {
-                let made = LogFile { slot, file, header, size: header.capacity };
+                let made = LogFile::new(slot, file, header, header.capacity);
                 lane.files.insert(header.generation, Arc::new(made));
             }
             (Some(Step::Sync { .. }), _) => lane.stats.syncs += 1,
@@ -123,6 +125,8 @@ impl Flusher {
 
     fn land(&mut self, lane: &mut Lane) -> bool {
         let Some(Flight { last_lsn: Some(last_lsn), chunks, .. }) = self.flight.take() else { return false };
+        let bytes = chunks.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        lane.writer.flushes.note(bytes, lane.options.large_flush_bytes);
         for (at, bytes) in chunks {
             lane.tail.push(at.generation, at.offset, bytes);
         }
@@ -161,7 +165,7 @@ fn plan_file(lane: &mut Lane, new: NewFile, steps: &mut VecDeque<Step>, late: &m
     let mut created = false;
     match new.slot {
         Ok(ready) => {
-            let file = LogFile { slot: ready.slot, file: ready.file, header: new.header, size: ready.size };
+            let file = LogFile::new(ready.slot, ready.file, new.header, ready.size);
             lane.files.insert(generation, Arc::new(file));
         }
         Err(slot) => {

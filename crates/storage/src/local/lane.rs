@@ -17,12 +17,14 @@ use super::checkpoint::Retained;
 use super::files::Files;
 use super::fold::{self, Fold, Owners};
 use super::index::BatchEntry;
+use super::keeper::Hole;
 use super::log_file::{FIRST_RECORD_AT, FileHeader, LogFile, ReadySlot};
 use super::meta::MetaChange;
 use super::options::{LocalOptions, planted};
 use super::record::{self, Body, Seal};
 use super::space::Space;
 use super::tail_cache::TailCache;
+use crate::disk::FileId;
 use crate::engine::{
     AtomicGroup, Compare, EngineError, Lsn, Progress, SegmentLimit, ShardEpoch, ShardId, Ticket, TxnOutcome, Write,
 };
@@ -71,6 +73,10 @@ pub(super) struct Writer {
     pub next_generation: u64,
     pub next_slot: u64,
     pub ready: Vec<ReadySlot>,
+    /// Where flushes are so large that one into a place that was never written costs them nothing.
+    pub flushes: FlushSizes,
+    /// All of the file being written had been written before.
+    zeroed: bool,
     /// What the file being written is sealed with.
     pub seal: Seal,
     /// All buffers that somebody still holds.
@@ -92,6 +98,8 @@ impl Writer {
             next_generation,
             next_slot,
             ready,
+            flushes: FlushSizes::default(),
+            zeroed: true,
             seal: Seal::new(0, end.generation),
             slab: BytesMut::new(),
             slab_begins: None,
@@ -131,7 +139,10 @@ impl Writer {
     fn begin_file(&mut self, size: u64, lsn: u64, durable_lsn: u64, options: &LocalOptions) {
         self.cut();
         let need = FIRST_RECORD_AT + size;
-        let slot = match self.ready.iter().position(|r| r.size >= need) {
+        let fits = |r: &&ReadySlot| r.size >= need;
+        let best = self.ready.iter().filter(fits).map(|r| r.zeroed).max().filter(|_| !self.flushes.are_large());
+        let fits = |r: &ReadySlot| r.size >= need && best.is_none_or(|zeroed| r.zeroed == zeroed);
+        let slot = match self.ready.iter().position(fits) {
             Some(at) => Ok(self.ready.remove(at)),
             None => {
                 self.next_slot += 1;
@@ -142,12 +153,18 @@ impl Writer {
         let generation = self.next_generation;
         self.next_generation += 1;
         let filled = slot.as_ref().is_ok_and(|ready| ready.filled);
+        self.zeroed = slot.as_ref().is_ok_and(|ready| ready.zeroed);
         let incarnation = options.incarnation;
         let header = FileHeader { generation, first_lsn: lsn, durable_lsn, capacity, incarnation, filled };
         self.pending.push(Pending::Begin(NewFile { header, slot }));
         self.end = Position { generation, offset: FIRST_RECORD_AT };
         self.seal = header.seal();
         self.capacity = capacity;
+    }
+
+    /// Whether flushes have become small in a file that was not written before, and one is ready that was.
+    fn is_unsettled(&self) -> bool {
+        !self.zeroed && self.capacity > 0 && !self.flushes.are_large() && self.ready.iter().any(|r| r.zeroed)
     }
 
     fn take(&mut self, durable_lsn: u64, last_lsn: u64) -> Taken {
@@ -165,6 +182,25 @@ impl Writer {
             }
         }
         taken
+    }
+}
+
+/// How large flushes have been of late.
+#[derive(Debug, Default)]
+pub(super) struct FlushSizes {
+    mean_bytes: u64,
+    are_large: bool,
+}
+
+impl FlushSizes {
+    /// Takes note of a flush. They are large from `large_bytes` on average on, until the average is a quarter of that.
+    pub(super) fn note(&mut self, bytes: u64, large_bytes: u64) {
+        self.mean_bytes = (self.mean_bytes * 15 + bytes) / 16;
+        self.are_large = self.mean_bytes >= if self.are_large { large_bytes / 4 } else { large_bytes };
+    }
+
+    pub(super) fn are_large(&self) -> bool {
+        self.are_large
     }
 }
 
@@ -193,7 +229,7 @@ pub struct EngineStats {
     pub log_bytes_written: u64,
     /// Bytes of batches and records accepted.
     pub log_bytes_accepted: u64,
-    /// Log files in use.
+    /// Log files that the log needs, or segments lie in.
     pub log_files: u64,
     /// Log files waiting to be used.
     pub ready_files: u64,
@@ -211,6 +247,8 @@ pub struct EngineStats {
     pub chunks: u64,
     /// Segments sealed.
     pub segments_sealed: u64,
+    /// Segments whose data stays in the log's files.
+    pub segments_kept: u64,
     /// Partitions that may not be used.
     pub quarantined: u64,
 }
@@ -223,6 +261,8 @@ pub(super) struct Lane {
     pub owners: Owners,
     pub writer: Writer,
     pub next_lsn: u64,
+    /// What the next sequence number was when the last idle mark was written: that record has its place already.
+    pub marked: u64,
     pub durable: u64,
     pub failed: Option<Arc<str>>,
     pub closed: bool,
@@ -230,6 +270,13 @@ pub(super) struct Lane {
     pub files: BTreeMap<u64, Arc<LogFile>>,
     /// Log files that nothing needs but perhaps a reader.
     pub retiring: Vec<Arc<LogFile>>,
+    /// Log files that nothing needs but the segments whose data lies in them, by generation.
+    pub kept: BTreeMap<u64, Arc<LogFile>>,
+    /// Those whose handles need not stay open, and places in them that nobody needs.
+    pub lent: Vec<FileId>,
+    pub holes: Vec<Hole>,
+    /// Data stays only in files of this generation and later ones.
+    pub keeps_from: u64,
     /// Packs and segments.
     pub stored: Files,
     /// No segment has this number or a higher one.
@@ -294,6 +341,9 @@ impl Lane {
     fn place(&mut self, payload_len: usize) -> (u64, Position) {
         let before = self.writer.end;
         if self.writer.is_empty() {
+            if self.writer.is_unsettled() && self.marked != self.next_lsn {
+                self.leave_early();
+            }
             self.writer.reserve(record::FLUSH_LEN, self.next_lsn, self.durable, &self.options);
             record::put_flush(&mut self.writer.slab, self.next_lsn, self.writer.seal, 0);
             self.next_lsn += 1;
@@ -306,6 +356,19 @@ impl Lane {
         let lsn = self.next_lsn;
         self.next_lsn += 1;
         (lsn, at)
+    }
+
+    /// Goes on in another file. What has not been written of this one must not be held by what stays in it.
+    fn leave_early(&mut self) {
+        let Position { generation, offset } = self.writer.end;
+        if let Some(log) = self.files.get(&generation) {
+            log.leave_early();
+            if log.keeps() {
+                self.holes.push(Hole::range(log, offset..self.writer.capacity));
+            }
+        }
+        self.keeps_from = self.writer.next_generation;
+        self.writer.capacity = 0;
     }
 
     /// Logs anything but batches. The caller folds it.

@@ -1,7 +1,11 @@
-//! Log files: fixed slots on disk that are zero-filled once and then used again and again under rising generations.
+//! Log files: fixed slots on disk that are zero-filled once and then used again and again under rising generations, unless data of
+//! segments stays in them.
 //!
 //! The header names the generation; it is written and synced before the first record of that generation. It stands twice, so
 //! that one rotten sector does not hide a file of good records. Deliberately not here: records, and which file comes next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::{BufMut, BytesMut};
 
@@ -126,7 +130,8 @@ impl FileHeader {
     }
 }
 
-/// A log file in use. Readers hold it by reference count: it is not given a new generation while one does.
+/// A log file in use. Readers hold it by reference count, and so do segments whose data lies in it: it is not given a new generation
+/// while one does.
 #[derive(Debug)]
 pub(super) struct LogFile {
     pub slot: u64,
@@ -134,12 +139,111 @@ pub(super) struct LogFile {
     pub header: FileHeader,
     /// Bytes the file is meant to have on disk.
     pub size: u64,
+    /// The log went on elsewhere before all of it was written for the first time.
+    left_early: AtomicBool,
+    /// Where indexes end that lie behind its records; 0 if there never was one.
+    indexes_end: AtomicU64,
+    /// Segments whose data lies in it, and those among them that something needs.
+    lodgers: AtomicUsize,
+    living: AtomicUsize,
+    /// Held by everybody who reads batches of it that may be a segment's meanwhile.
+    readers: Arc<()>,
 }
 
 impl LogFile {
+    pub(super) fn new(slot: u64, file: FileId, header: FileHeader, size: u64) -> LogFile {
+        // One that is longer than its records can get has had an index in an earlier life.
+        let indexes_end = AtomicU64::new(if size > header.capacity { size } else { 0 });
+        let (left_early, readers) = (AtomicBool::new(false), Arc::default());
+        let (lodgers, living) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        LogFile { slot, file, header, size, left_early, indexes_end, lodgers, living, readers }
+    }
+
+    /// Whether some of its data stays in it (`keeper.rs`). Such a file is longer than others, may have holes, and is not used again.
+    pub(super) fn keeps(&self) -> bool {
+        self.indexes_end.load(Ordering::Relaxed) > 0
+    }
+
+    /// Where the next index may begin: behind all records, and behind the indexes that checkpoints may refer to.
+    pub(super) fn next_index_at(&self) -> u64 {
+        self.indexes_end.load(Ordering::Relaxed).max(self.header.capacity).max(self.size)
+    }
+
+    /// What lies below is never written again.
+    pub(super) fn note_indexes(&self, end: u64) {
+        self.indexes_end.fetch_max(end, Ordering::Relaxed);
+    }
+
+    /// The log goes on elsewhere, and part of it was never written.
+    pub(super) fn leave_early(&self) {
+        self.left_early.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether data of a segment lies in it.
+    pub(super) fn has_lodgers(&self) -> bool {
+        self.lodgers.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether data of a segment lies in it that something needs.
+    pub(super) fn has_living(&self) -> bool {
+        self.living.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether nobody reads what may be given back.
+    pub(super) fn is_unread(&self) -> bool {
+        Arc::strong_count(&self.readers) == 1
+    }
+
     /// The same file for its next use.
     pub(super) fn ready(&self) -> ReadySlot {
-        ReadySlot { slot: self.slot, file: self.file, size: self.size, filled: self.header.filled }
+        let (filled, zeroed) = (self.header.filled, !self.left_early.load(Ordering::Relaxed));
+        ReadySlot { slot: self.slot, file: self.file, size: self.size, filled, zeroed }
+    }
+}
+
+/// Somebody who reads batches in a log file. What is read stays where it is.
+#[derive(Debug, Clone)]
+pub(super) struct LogReader {
+    log: Arc<LogFile>,
+    _reads: Arc<()>,
+}
+
+impl LogReader {
+    pub(super) fn of(log: &Arc<LogFile>) -> LogReader {
+        LogReader { log: Arc::clone(log), _reads: Arc::clone(&log.readers) }
+    }
+
+    pub(super) fn file(&self) -> FileId {
+        self.log.file
+    }
+}
+
+/// A segment's place in a log file, as long as there is the segment.
+#[derive(Debug)]
+pub(super) struct Lodging {
+    pub log: Arc<LogFile>,
+    left: AtomicBool,
+}
+
+impl Lodging {
+    pub(super) fn new(log: Arc<LogFile>) -> Lodging {
+        log.lodgers.fetch_add(1, Ordering::Relaxed);
+        log.living.fetch_add(1, Ordering::Relaxed);
+        Lodging { log, left: AtomicBool::new(false) }
+    }
+
+    /// Nothing needs it any more.
+    pub(super) fn leave(&self) {
+        if !self.left.swap(true, Ordering::Relaxed) {
+            self.log.living.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Lodging {
+    fn drop(&mut self) {
+        self.leave();
+        self.log.lodgers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -151,6 +255,8 @@ pub(super) struct ReadySlot {
     pub size: u64,
     /// It has `size` bytes on disk for sure; if not, it is to have them but grows only as it is written.
     pub filled: bool,
+    /// All of it has been written once, so that a flush into it is cheap.
+    pub zeroed: bool,
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The local engine: one write-ahead log for everything, checkpoints, and recovery, on one directory.
 //!
 //! A write goes `lane.rs` (order, copy, fold) > `flusher.rs` (write, one sync) > durable. `checkpointer.rs` with `mover.rs` moves what
-//! is durable into packs and segments, `recycler.rs` uses the log's files again, `recovery.rs` with `replay.rs` finds the state after any crash. All of
+//! is durable into packs and segments or leaves it (`keeper.rs`), `recycler.rs` uses the log's files again, `recovery.rs` with `replay.rs` finds the state after any crash. All of
 //! them are plain values without threads or clocks; `driver.rs` drives them, in production or step by step.
 //! Deliberately not here: how long data is kept, compaction.
 
@@ -19,6 +19,7 @@ mod fold;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod index;
+mod keeper;
 mod lane;
 mod locate;
 mod log_file;
@@ -221,7 +222,7 @@ impl LocalEngine {
     pub fn stats(&self) -> EngineStats {
         let lane = self.core.lane();
         EngineStats {
-            log_files: lane.files.len() as u64,
+            log_files: (lane.files.len() + lane.kept.len()) as u64,
             ready_files: lane.writer.ready.len() as u64,
             buffer_bytes: lane.writer.buffers.bytes() as u64,
             packs: lane.stored.pack_count() as u64,

@@ -15,11 +15,14 @@ use pagemark_wire::types::{Offset, PartitionKey};
 use super::block::{Block, Packer};
 use super::files::Stored;
 use super::fold::Partition;
+use super::index::BatchEntry;
+use super::keeper::{self, Keeper, Outlook};
 use super::lane::Lane;
+use super::log_file::slot_path;
 use super::ops::{DiskOp, OpOutput};
 use super::options::planted;
 use super::pack::{self, PACK_DIR, PackEntry, PackFile, PackRef, pack_path};
-use super::segment::{self, ChainReader, SEGMENT_DIR, Segment, segment_path};
+use super::segment::{self, ChainReader, SEGMENT_DIR, Segment, SegmentFile, segment_path};
 use super::survey::MovePlan;
 use crate::disk::{FileId, is_lost};
 use crate::planted::PlantedBug;
@@ -77,6 +80,12 @@ enum Step {
     /// The blocks of a segment that is about to be sealed.
     Load(ChainReader),
     SyncSegment,
+    /// Indexes of data that stays in a file of the log. They go through a handle of their own: the system tells of an error once for each,
+    /// and what the flusher must know is not told here.
+    OpenLog(u64),
+    WriteLog(u64, Bytes),
+    SyncLog,
+    CloseLog,
     /// Only for the planted bug: a segment counts as durable without a sync.
     SkipSync,
     /// A piece that is not in memory, with the place where it lies.
@@ -134,6 +143,8 @@ struct SegmentWriter {
 struct Current {
     work: Work,
     to_segment: bool,
+    /// What the log holds of it is not copied.
+    stays: bool,
     /// The next piece begins here or later.
     next: Offset,
     /// What goes into the pack.
@@ -159,6 +170,9 @@ pub(super) struct Mover {
     steps: VecDeque<Step>,
     pack: Option<PackWriter>,
     pack_id: u64,
+    /// For what stays in the log's files, if anything does.
+    keeper: Option<Keeper>,
+    log_handle: Option<FileId>,
     made_segments: bool,
     retried: bool,
     finished: bool,
@@ -170,7 +184,8 @@ pub(super) struct Mover {
 }
 
 impl Mover {
-    pub(super) fn new(plan: MovePlan, work: VecDeque<Work>, pack_id: u64) -> Mover {
+    pub(super) fn new(lane: &Lane, plan: MovePlan, work: VecDeque<Work>, pack_id: u64) -> Mover {
+        let keeps = outlook_is_good(lane, &plan, &work);
         Mover {
             plan,
             work,
@@ -178,6 +193,8 @@ impl Mover {
             steps: VecDeque::new(),
             pack: None,
             pack_id,
+            keeper: keeps.then(Keeper::default),
+            log_handle: None,
             made_segments: false,
             retried: false,
             finished: false,
@@ -212,6 +229,7 @@ impl Mover {
         let segment = || self.current.as_ref().and_then(|c| c.writer.as_ref()).map(|w| &w.segment);
         let handle = || segment().and_then(|s| s.file.known()).unwrap_or(FileId(0));
         let number = || segment().map_or(0, |s| s.file.number);
+        let log = || self.log_handle.unwrap_or(FileId(0));
         let pack = || self.pack.as_ref().map_or(FileId(0), |p| p.file);
         Some(match self.steps.front()? {
             Step::Pause | Step::SkipSync => DiskOp::Pause,
@@ -222,6 +240,10 @@ impl Mover {
             Step::CreateSegment => DiskOp::Create(segment_path(number())),
             Step::OpenSegment => DiskOp::Open(segment_path(number())),
             Step::WriteSegment(at, bytes) => DiskOp::Write { file: handle(), offset: *at, bytes: bytes.clone() },
+            Step::OpenLog(slot) => DiskOp::Open(slot_path(*slot)),
+            Step::WriteLog(at, bytes) => DiskOp::Write { file: log(), offset: *at, bytes: bytes.clone() },
+            Step::SyncLog => DiskOp::Sync(log()),
+            Step::CloseLog => DiskOp::Close(log()),
             Step::Load(chain) => {
                 let (offset, length) = chain.next().unwrap_or((0, 0));
                 DiskOp::Read { file: handle(), offset, length }
@@ -268,6 +290,8 @@ impl Mover {
                 pack::put_head(&mut growing.buffer);
                 self.pack = Some(PackWriter { file, growing, entries: Vec::new(), reference: None });
             }
+            (Step::OpenLog(_), OpOutput::File(file)) => self.log_handle = Some(file),
+            (Step::CloseLog, _) => self.log_handle = None,
             (Step::CreateSegment | Step::OpenSegment, OpOutput::File(file)) => {
                 let extra = self.writer().and_then(|writer| writer.segment.file.learn(file));
                 garbage.extend(extra.map(DiskOp::Close));
@@ -312,6 +336,19 @@ impl Mover {
         match (piece, current.to_segment) {
             (None, true) if current.writer.is_some() => self.begin_closing(false),
             (None, _) => self.end_partition(),
+            (Some(Piece::Logged(entry)), true) if current.stays && lane.files.contains_key(&entry.at.generation) => {
+                let open =
+                    current.chunks.last().map(|c| &c.segment).or(partition.index.segments.last()).map(|s| s.open);
+                match (&current.writer, open) {
+                    (Some(_), _) => self.begin_closing(true),
+                    // Nothing goes behind it any more.
+                    (None, Some(true)) => {
+                        self.begin_segment(lane);
+                        self.begin_closing(true);
+                    }
+                    (None, _) => self.keep(lane, entry.at.generation),
+                }
+            }
             (Some(_), true) if current.writer.is_none() => self.begin_segment(lane),
             (Some(piece), true) if !self.fits(lane, piece.len()) => self.begin_closing(true),
             (Some(_), false) if self.pack.is_none() => self.steps.push_back(Step::CreatePack),
@@ -324,11 +361,11 @@ impl Mover {
             self.vanished = true;
             return;
         };
-        let (packed, logged) = partition.index.outside_segments(work.end);
-        let enough = packed + logged >= lane.options.segment_min_bytes;
-        let to_segment = enough && (packed == 0 || self.plan.into_segments.contains(&work.key));
+        let logged = logged_for_segment(lane, &self.plan, &work, partition);
+        let to_segment = logged.is_some();
+        let stays = self.keeper.is_some() && logged.is_some_and(|bytes| stays(lane, &work, partition, bytes));
         let (next, packer) = (Offset(i64::MIN), Packer::default());
-        self.current = Some(Current { work, to_segment, next, packer, writer: None, chunks: Vec::new() });
+        self.current = Some(Current { work, to_segment, stays, next, packer, writer: None, chunks: Vec::new() });
     }
 
     /// The topic was deleted.
@@ -344,6 +381,23 @@ impl Mover {
         let key = self.current.as_ref().map(|c| c.work.key.topic);
         let begun = writer.segment.bytes > 0 || !writer.packer.blocks.is_empty();
         !begun || writer.growing.end() + len <= lane.segment_limit(key).0
+    }
+
+    /// Leaves the next batches, all that lie in one log file, where they are.
+    fn keep(&mut self, lane: &mut Lane, generation: u64) {
+        let (Some(current), Some(keeper)) = (&mut self.current, &mut self.keeper) else { return };
+        let (Ok(partition), Some(log)) = (lane.fold.partition(current.work.key), lane.files.get(&generation)) else {
+            return;
+        };
+        let entries = &partition.index.entries;
+        let entries = &entries[entries.partition_point(|e| e.base < current.next)..];
+        let here = entries.iter().take_while(|e| e.base < current.work.end && e.at.generation == generation);
+        let blocks: Vec<Block> = here.map(|e| Block::of(e, e.at.offset)).collect();
+        let segment = keeper.keep(log, lane.next_segment, &blocks);
+        lane.next_segment += 1;
+        lane.stats.segments_kept += 1;
+        current.next = segment.end;
+        current.chunks.push(Chunk { segment, old_len: 0, blocks });
     }
 
     /// Goes on in the partition's open segment, seals it if it is old, or begins a new one.
@@ -368,7 +422,7 @@ impl Mover {
         }
         let number = lane.next_segment;
         lane.next_segment += 1;
-        let segment = Segment::empty(number, current.next);
+        let segment = Segment::empty(SegmentFile::own(number), current.next);
         let mut growing = Growing::default();
         segment::put_head(&mut growing.buffer, number, current.work.key);
         let known = Some(Vec::new());
@@ -541,6 +595,14 @@ impl Mover {
             }
             self.steps.push_back(Step::SyncDir(PACK_DIR));
         }
+        for indexes in self.keeper.iter_mut().flat_map(Keeper::take) {
+            let (slot, at, bytes) = indexes.take();
+            self.steps.extend([Step::OpenLog(slot), Step::WriteLog(at, bytes)]);
+            if !planted(&lane.options, PlantedBug::KeptIndexNotSynced) {
+                self.steps.push_back(Step::SyncLog);
+            }
+            self.steps.push_back(Step::CloseLog);
+        }
         if std::mem::take(&mut self.made_segments) {
             self.steps.push_back(Step::SyncDir(SEGMENT_DIR));
         }
@@ -555,14 +617,18 @@ impl Mover {
             let work = current.work;
             self.moved.push(Moved { work, goal: Goal::Segments(current.all_chunks()) });
         }
+        garbage.extend(self.log_handle.map(DiskOp::Close));
         let mut new = Vec::new();
         for moved in self.moved {
             let (Goal::Segments(chunks) | Goal::Nowhere(chunks)) = moved.goal else { continue };
             for chunk in chunks {
-                match chunk.old_len {
-                    0 => new.push((chunk.segment.file, chunk.segment.bytes)),
-                    _ if full && !named => {}
-                    _ => close_for_good(lane, &moved.work, chunk.segment.file.number),
+                match (chunk.old_len, chunk.segment.file.in_log_at()) {
+                    // Its data is that of the partition, here or in the next checkpoint.
+                    (_, Some((log, _))) if named => lane.stored.dies(Stored::Log(Arc::clone(log)), 0),
+                    (_, Some(_)) => {}
+                    (0, None) => new.push((chunk.segment.file, chunk.segment.bytes)),
+                    (_, None) if full && !named => {}
+                    (_, None) => close_for_good(lane, &moved.work, chunk.segment.file.number),
                 }
             }
         }
@@ -594,9 +660,35 @@ fn close_for_good(lane: &mut Lane, work: &Work, number: u64) {
     }
 }
 
+/// What a partition has in the log, if that goes into its segments and not into a pack.
+fn logged_for_segment(lane: &Lane, plan: &MovePlan, work: &Work, partition: &Partition) -> Option<u64> {
+    let (packed, logged) = partition.index.outside_segments(work.end);
+    let enough = packed + logged >= lane.options.segment_min_bytes;
+    (enough && (packed == 0 || plan.into_segments.contains(&work.key))).then_some(logged)
+}
+
+fn stays(lane: &Lane, work: &Work, partition: &Partition, logged: u64) -> bool {
+    keeper::may_stay(lane, work.key.topic, &partition.index, work.end, logged)
+}
+
+/// Whether data is to stay in the log's files. A start looks into each of them.
+fn outlook_is_good(lane: &Lane, plan: &MovePlan, work: &VecDeque<Work>) -> bool {
+    if lane.files.len() + lane.kept.len() >= lane.options.most_log_files {
+        return false;
+    }
+    let mut outlook = Outlook::default();
+    for work in work {
+        let Ok(partition) = lane.fold.partition(work.key) else { continue };
+        outlook.all_bytes += partition.index.outside_segments(work.end).1;
+        let logged = logged_for_segment(lane, plan, work, partition);
+        outlook.staying_bytes += logged.filter(|bytes| stays(lane, work, partition, *bytes)).unwrap_or(0);
+    }
+    outlook.is_good()
+}
+
 /// A batch or block that is to be moved.
 enum Piece {
-    Logged(super::index::BatchEntry),
+    Logged(BatchEntry),
     Packed(u64, Block),
 }
 

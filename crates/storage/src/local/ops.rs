@@ -8,6 +8,7 @@ use std::{fmt, io};
 use bytes::Bytes;
 
 use super::checkpoint::Draft;
+use super::keeper::Hole;
 use crate::disk::{self, Disk, FileId};
 
 /// One call of [`Disk`], or what takes as long and needs the lock as little. Shown, it says how long its bytes are, never what they are: they belong to users, and end up in logs.
@@ -68,6 +69,10 @@ pub enum DiskOp {
         /// How many.
         bytes: u64,
     },
+    /// Gives place in a log file back.
+    Punch(Hole),
+    /// A file is only read from now on, and seldom: its handle need not stay open.
+    Lend(FileId),
     /// Asks how long a file is.
     Length(String),
     /// Asks how much room there is.
@@ -94,6 +99,8 @@ impl fmt::Debug for DiskOp {
             DiskOp::Rename { from, to } => write!(f, "Rename({from}, {to})"),
             DiskOp::Remove(path) => write!(f, "Remove({path})"),
             DiskOp::Allocate { file: FileId(file), bytes } => write!(f, "Allocate(file {file}, {bytes} bytes)"),
+            DiskOp::Punch(hole) => write!(f, "Punch({hole})"),
+            DiskOp::Lend(FileId(file)) => write!(f, "Lend(file {file})"),
             DiskOp::Length(path) => write!(f, "Length({path})"),
             DiskOp::Space => f.write_str("Space"),
         }
@@ -151,6 +158,8 @@ impl DiskOp {
             DiskOp::Rename { from, to } => disk.rename(from, to)?,
             DiskOp::Remove(path) => disk.remove(path)?,
             DiskOp::Allocate { file, bytes } => disk.allocate(*file, *bytes)?,
+            DiskOp::Punch(hole) => hole.punch(disk)?,
+            DiskOp::Lend(file) => disk.lend(*file),
             DiskOp::Length(path) => return disk.length(path).map(OpOutput::Length),
             DiskOp::Space => return disk.space().map(OpOutput::Space),
         }

@@ -13,6 +13,8 @@ pub struct LocalOptions {
     pub log_file_bytes: u64,
     /// How many zero-filled log files are kept ready.
     pub ready_files: usize,
+    /// Where flushes are so large on average, bytes, the place of the next log files is only taken, not filled.
+    pub large_flush_bytes: u64,
     /// A checkpoint is taken when the log has grown by so many bytes since the last.
     pub checkpoint_bytes: u64,
     /// Blocks in packs and segments are put together up to this size, bytes.
@@ -23,6 +25,11 @@ pub struct LocalOptions {
     pub segment_ms: i64,
     /// A partition's data is moved into its segment when so much of it lies elsewhere, bytes; below it goes into packs.
     pub segment_min_bytes: u64,
+    /// A partition's data stays in the log's files where its batches have so many bytes on average, and in each file there are
+    /// `segment_min_bytes` of it; else it is copied into segments.
+    pub kept_batch_bytes: u64,
+    /// And where there are fewer log files than this: a start looks into each.
+    pub most_log_files: usize,
     /// How much of what already lies in packs a checkpoint moves at most, bytes.
     pub moved_bytes: u64,
     /// Every so many checkpoints one holds everything; those between hold what changed.
@@ -49,11 +56,14 @@ impl Default for LocalOptions {
             first_file_bytes: 4 << 20,
             log_file_bytes: 64 << 20,
             ready_files: 1,
+            large_flush_bytes: 128 << 10,
             checkpoint_bytes: 48 << 20,
             block_bytes: 64 << 10,
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 3_600_000,
             segment_min_bytes: 1 << 20,
+            kept_batch_bytes: 64 << 10,
+            most_log_files: 2048,
             moved_bytes: 64 << 20,
             whole_checkpoint_every: 16,
             index_cache_bytes: 32 << 20,

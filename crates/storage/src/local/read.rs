@@ -1,7 +1,7 @@
 //! Reading batches: from memory where the log's end still is there, else from a log file, a pack or a segment.
 //!
-//! Partitions are asked under the lock, the disk is not. Files are held by reference count meanwhile, so that none is removed or
-//! used again under a reader. Whatever comes from a disk is compared with the checksum taken at the append: rotten bytes are never
+//! Partitions are asked under the lock, the disk is not. Files are held by reference count meanwhile, so that none is removed, used
+//! again or given a hole under a reader. Whatever comes from a disk is compared with the checksum taken at the append: rotten bytes are never
 //! given out, and their partition is quarantined (invariant 11). What has left the log is read by blocks, neighbours at once, and
 //! batches are cut out of them without a copy. Deliberately not here: searches by time (`locate.rs`).
 
@@ -17,7 +17,7 @@ use super::block::Block;
 use super::fold::Partition;
 use super::index::BatchEntry;
 use super::lane::Lane;
-use super::log_file::LogFile;
+use super::log_file::LogReader;
 use super::pack::PackFile;
 use super::segment::{self, Segment, SegmentFile};
 use crate::disk::FileId;
@@ -35,7 +35,7 @@ const MOST_RUN_BYTES: u64 = 1 << 20;
 #[derive(Debug, Clone)]
 pub(super) enum Source {
     Memory(Bytes),
-    Log(Arc<LogFile>, u64),
+    Log(LogReader, u64),
     Missing,
 }
 
@@ -231,7 +231,7 @@ impl Lane {
             return Source::Memory(if crowded { Bytes::copy_from_slice(&bytes) } else { bytes });
         }
         let file = self.files.get(&entry.at.generation);
-        file.map_or(Source::Missing, |file| Source::Log(file.clone(), entry.at.offset))
+        file.map_or(Source::Missing, |file| Source::Log(LogReader::of(file), entry.at.offset))
     }
 }
 
@@ -257,7 +257,7 @@ impl Source {
     /// The file and the place in it, if it is on the disk.
     fn place(&self) -> Option<(FileId, u64)> {
         match self {
-            Source::Log(file, offset) => Some((file.file, *offset)),
+            Source::Log(reader, offset) => Some((reader.file(), *offset)),
             Source::Memory(_) | Source::Missing => None,
         }
     }

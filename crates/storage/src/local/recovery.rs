@@ -22,6 +22,7 @@ use super::files::{Files, Stored};
 use super::flusher::Flusher;
 use super::fold::{Fold, Owners};
 use super::index::Dropped;
+use super::keeper::Hole;
 use super::lane::{CheckpointWish, EngineStats, Lane, Position, Writer};
 use super::log_file::{FIRST_RECORD_AT, FileHeader, HeaderFound, LOG_DIR, LogFile, ReadySlot, slot_of, slot_path};
 use super::ops::DiskOp;
@@ -31,7 +32,7 @@ use super::recycler::Background;
 use super::replay::{Replay, ReplayError};
 use super::reserve::{give_up_at_start, look_at_start};
 use super::scan::FoundFile;
-use super::segment::{SEGMENT_DIR, SegmentFile};
+use super::segment::SEGMENT_DIR;
 use super::space::Space;
 use super::tail_cache::TailCache;
 use crate::disk::{Disk, FileId, is_unreadable};
@@ -68,6 +69,9 @@ pub(super) fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> OpenErr
     move |error| OpenError::Io { doing, error }
 }
 
+/// How far numbers of segments jump where the newest checkpoint was passed over: none is given twice.
+const SKIPPED_SEGMENTS: u64 = 1 << 20;
+
 const DIRS: [&str; 4] = [LOG_DIR, PACK_DIR, SEGMENT_DIR, CHECKPOINT_DIR];
 
 /// Opens what is in `disk`, or makes an empty one. Until it is clear that the start is not refused, nothing is changed.
@@ -77,13 +81,14 @@ pub(super) fn open(disk: &dyn Disk, options: &Arc<LocalOptions>) -> Result<Recov
         initialise(disk, options, &found)?;
         found = Directory::look(disk)?;
     }
-    let Readable { candidates, lost, single } = candidates::read(disk, &found)?;
+    let Readable { mut candidates, lost, single } = candidates::read(disk, &found)?;
     if candidates.is_empty() {
         return Err(OpenError::NoValidCheckpoint);
     }
     let incarnations = candidates.iter().map(|c| c.head.incarnation).collect();
     let oldest = candidates.iter().map(|c| c.head.position.generation).min().unwrap_or(0);
     let log = find_log_files(disk, incarnations, oldest)?;
+    candidates.iter_mut().for_each(|candidate| candidate.find_logs(&log.files));
     let candidates = choose(disk, options, candidates, &lost, found.last_number(), &log)?;
     assemble(disk, options, candidates, single, &found, log)
 }
@@ -204,6 +209,8 @@ fn initialise(disk: &dyn Disk, options: &LocalOptions, found: &Directory) -> Res
 /// What is in the log's directory.
 struct LogDir {
     used: BTreeMap<u64, FoundFile>,
+    /// The same, for the segments whose data lies in them.
+    files: BTreeMap<u64, Arc<LogFile>>,
     /// Zero-filled and never used.
     blank: Vec<(u64, FileId, u64)>,
     /// Whether the zeros are known to be on stable storage: a killed process leaves them in the cache, and a file whose zeros
@@ -226,8 +233,8 @@ impl LogDir {
 /// Files whose generation is below `oldest` are needed by no checkpoint.
 fn find_log_files(disk: &dyn Disk, mut incarnations: BTreeSet<u64>, oldest: u64) -> Result<LogDir, OpenError> {
     let doing = "reading a log file's header";
-    let (used, blank, illegible) = (BTreeMap::new(), Vec::new(), None);
-    let mut dir = LogDir { used, blank, blank_synced: false, next_slot: 1, illegible };
+    let (used, files, blank, illegible) = (BTreeMap::new(), BTreeMap::new(), Vec::new(), None);
+    let mut dir = LogDir { used, files, blank, blank_synced: false, next_slot: 1, illegible };
     let mut headless = Vec::new();
     for name in list(disk, LOG_DIR)? {
         let Some(slot) = slot_of(&name) else { continue };
@@ -243,6 +250,9 @@ fn find_log_files(disk: &dyn Disk, mut incarnations: BTreeSet<u64>, oldest: u64)
             HeaderFound::NewerFormat(found) => return Err(OpenError::NewerFormat { found }),
             HeaderFound::Valid(header) => {
                 incarnations.insert(header.incarnation);
+                if len > header.capacity {
+                    disk.lend(file); // segments lie in it, and there may be many such files
+                }
                 dir.used.insert(header.generation, FoundFile { slot, file, len, header });
             }
             HeaderFound::Blank | HeaderFound::Damaged => {
@@ -272,6 +282,8 @@ fn find_log_files(disk: &dyn Disk, mut incarnations: BTreeSet<u64>, oldest: u64)
             }
         }
     }
+    let file = |found: &FoundFile| Arc::new(LogFile::new(found.slot, found.file, found.header, found.len));
+    dir.files = dir.used.iter().map(|(generation, found)| (*generation, file(found))).collect();
     Ok(dir)
 }
 
@@ -428,6 +440,9 @@ fn open_basis(
     let next_pack = candidates.iter().map(|c| c.head.next_pack).max().unwrap_or(1).max(found.last_pack() + 1);
     let next_segment = candidates.iter().map(|c| c.head.next_segment).max().unwrap_or(1).max(found.last_segment() + 1);
     let mut files = Files::new(found.last_number() + 1);
+    // Those in the log leave no name behind.
+    let unknown = if candidates[0].head.number == found.last_number() { 0 } else { SKIPPED_SEGMENTS };
+    let next_segment = next_segment + unknown;
     let (mut needed_packs, mut needed_segments) = (BTreeSet::new(), BTreeSet::new());
     let mut candidates = candidates.into_iter();
     let basis = candidates.next().expect("no candidate is an error before this");
@@ -466,8 +481,12 @@ fn open_basis(
         }
         for segment in other.fold.partitions().flat_map(|(_, p)| &p.index.segments) {
             if needed_segments.insert(segment.file.number) {
-                let file = Arc::new(SegmentFile::new(segment.file.number, None));
-                files.dies(Stored::Segment(file), segment.bytes);
+                let (file, bytes) = match segment.file.in_log_at() {
+                    // What the first one has elsewhere, or what it has dropped: nobody can tell.
+                    Some((log, _)) => (Stored::Log(Arc::clone(log)), 0),
+                    None => (Stored::Segment(Arc::clone(&segment.file)), segment.bytes),
+                };
+                files.dies(file, bytes);
             }
         }
     }
@@ -521,11 +540,11 @@ fn build_lane(
     let next_generation = log.used.keys().last().map_or(0, |greatest| greatest + 1).max(least_generation);
     let ready = log.blank.iter().filter(|(_, _, len)| usable(options, *len));
     let filled = log.blank_synced;
-    let ready = ready.map(|(slot, file, size)| ReadySlot { slot: *slot, file: *file, size: *size, filled }).collect();
+    let ready = ready
+        .map(|(slot, file, size)| ReadySlot { slot: *slot, file: *file, size: *size, filled, zeroed: true })
+        .collect();
     let mut writer = Writer::new(at, next_generation, log.next_slot, ready);
-    let file =
-        |found: &FoundFile| LogFile { slot: found.slot, file: found.file, header: found.header, size: found.len };
-    let files: BTreeMap<u64, Arc<LogFile>> = log.used.iter().map(|(g, found)| (*g, Arc::new(file(found)))).collect();
+    let files = log.files;
     if planted(options, PlantedBug::AppendBehindCut) {
         writer.capacity = files.get(&at.generation).map_or(0, |f| f.header.capacity);
         writer.seal = files.get(&at.generation).map_or(writer.seal, |f| f.header.seal());
@@ -537,11 +556,16 @@ fn build_lane(
         owners: Owners::default(),
         writer,
         next_lsn,
+        marked: 0,
         durable: next_lsn - 1,
         failed: None,
         closed: false,
         files,
         retiring: Vec::new(),
+        kept: BTreeMap::new(),
+        lent: Vec::new(),
+        holes: Vec::new(),
+        keeps_from: next_generation,
         stored: stored.files,
         next_segment: stored.next_segment,
         blocks: Arc::new(Mutex::new(BlockCache::new(options.index_cache_bytes))),
@@ -554,6 +578,9 @@ fn build_lane(
         clean_stop: None,
         stats: EngineStats::default(),
     };
+    // Nothing is written behind its end any more.
+    let last = lane.files.get(&at.generation).filter(|log| log.keeps());
+    lane.holes.extend(last.map(|log| Hole::range(log, at.offset..log.header.capacity)));
     lane.collect_dropped();
     lane.give_free();
     lane
@@ -563,7 +590,7 @@ fn build_lane(
 fn bytes_between(files: &BTreeMap<u64, FoundFile>, from: Position, to: Position) -> u64 {
     let of = |(generation, found): (&u64, &FoundFile)| {
         let begin = if *generation == from.generation { from.offset } else { FIRST_RECORD_AT };
-        let end = if *generation == to.generation { to.offset } else { found.len };
+        let end = if *generation == to.generation { to.offset } else { found.len.min(found.header.capacity) };
         end.saturating_sub(begin)
     };
     files.range(from.generation..=to.generation.max(from.generation)).map(of).sum()
@@ -573,7 +600,10 @@ fn bytes_between(files: &BTreeMap<u64, FoundFile>, from: Position, to: Position)
 fn reuse_retired(lane: &mut Lane) {
     while lane.writer.ready.len() < lane.options.ready_files {
         let usual = lane.options.log_file_bytes;
-        let Some(at) = lane.retiring.iter().position(|log| log.size == usual && log.size > FIRST_RECORD_AT) else {
+        let fits = |log: &Arc<LogFile>| {
+            log.size == usual && log.size > FIRST_RECORD_AT && !log.keeps() && Arc::strong_count(log) == 1
+        };
+        let Some(at) = lane.retiring.iter().position(fits) else {
             return;
         };
         lane.writer.ready.push(lane.retiring.swap_remove(at).ready());

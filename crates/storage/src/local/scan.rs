@@ -37,9 +37,11 @@ pub(super) struct LogScan<'a> {
 
 impl<'a> LogScan<'a> {
     pub(super) fn new(disk: &'a dyn Disk, found: FoundFile, options: &LocalOptions) -> LogScan<'a> {
+        // Behind that may lie indexes of what stays in the file.
+        let len = found.len.min(found.header.capacity);
         LogScan {
             disk,
-            found,
+            found: FoundFile { len, ..found },
             window: Bytes::new(),
             window_at: 0,
             check_crc: !planted(options, PlantedBug::TornRecordAccepted),

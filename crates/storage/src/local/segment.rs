@@ -2,16 +2,19 @@
 //!
 //! Drawn in `docs/formats/segment.md`. In memory stays only a summary of each segment; its blocks are looked up when somebody
 //! reads: in the footer of a sealed one, along the chain of chunks of the others. The length of the file says nothing; what counts
-//! is the length that a checkpoint gives. Deliberately not here: when one is written (`mover.rs`) and removed (`files.rs`).
+//! is the length that a checkpoint gives. A segment may also be what one file of the log holds of a partition, with nothing but its
+//! index written (`keeper.rs`). Deliberately not here: when one is written (`mover.rs`) and removed (`files.rs`).
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use pagemark_wire::types::{Offset, PartitionKey};
 
 use super::block::{Block, ENTRY_LEN};
 use super::codec::{self, Reader};
+use super::log_file::{Lodging, LogFile, slot_path};
 use crate::disk::{Disk, FORMAT_VERSION, FileId};
 
 /// Directory of the segments.
@@ -20,7 +23,7 @@ const MAGIC: &[u8; 8] = b"PMSEG\0\0\0";
 /// Bytes in front of the first block.
 pub(super) const HEAD_LEN: u64 = 48;
 /// What a checkpoint holds of a segment.
-pub(super) const SUMMARY_LEN: u64 = 73;
+pub(super) const SUMMARY_LEN: u64 = 81;
 /// Bytes behind every index.
 pub(super) const TRAILER_LEN: usize = 40;
 
@@ -34,26 +37,82 @@ pub(super) fn segment_of(name: &str) -> Option<u64> {
     name.strip_suffix(".seg").filter(|digits| digits.len() >= 8)?.parse().ok()
 }
 
-/// The file of a segment, opened when it is needed first.
+/// The file of a segment.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
+    /// No other segment has it, whatever file it lies in.
     pub number: u64,
-    handle: Mutex<Option<FileId>>,
+    home: Home,
+}
+
+/// Where a segment's data lies.
+#[derive(Debug)]
+enum Home {
+    /// In a file of its own, opened when it is needed first.
+    Own(Mutex<Option<FileId>>),
+    /// In a file of the log, which stays what it is as long as this holds it, with its index at a place behind the records.
+    Log(Lodging, Range<u64>),
+    /// In the log file of this generation, which nobody has found yet.
+    Unfound(u64),
 }
 
 impl SegmentFile {
-    pub(super) fn new(number: u64, handle: Option<FileId>) -> SegmentFile {
-        SegmentFile { number, handle: Mutex::new(handle) }
+    /// A file of its own.
+    pub(super) fn own(number: u64) -> SegmentFile {
+        SegmentFile { number, home: Home::Own(Mutex::new(None)) }
+    }
+
+    /// A file of the log.
+    pub(super) fn in_log(number: u64, log: Arc<LogFile>, index: Range<u64>) -> SegmentFile {
+        SegmentFile { number, home: Home::Log(Lodging::new(log), index) }
+    }
+
+    /// The log file that it is, and where its index lies in there.
+    pub(super) fn in_log_at(&self) -> Option<(&Arc<LogFile>, Range<u64>)> {
+        match &self.home {
+            Home::Log(lodging, index) => Some((&lodging.log, index.clone())),
+            Home::Own(_) | Home::Unfound(_) => None,
+        }
+    }
+
+    /// Nothing refers to it any more.
+    pub(super) fn leave(&self) {
+        if let Home::Log(lodging, _) = &self.home {
+            lodging.leave();
+        }
+    }
+
+    /// The generation of the log file that it is, or was.
+    pub(super) fn generation(&self) -> Option<u64> {
+        match &self.home {
+            Home::Own(_) => None,
+            Home::Log(lodging, _) => Some(lodging.log.header.generation),
+            Home::Unfound(generation) => Some(*generation),
+        }
+    }
+
+    /// What to call it where people read it.
+    pub(super) fn name(&self) -> String {
+        match &self.home {
+            Home::Own(_) => format!("the file {}", segment_path(self.number)),
+            Home::Log(lodging, _) => format!("the file {}", slot_path(lodging.log.slot)),
+            Home::Unfound(generation) => format!("the log file of generation {generation}"),
+        }
     }
 
     /// The handle, if it was opened before.
     pub(super) fn known(&self) -> Option<FileId> {
-        *self.handle.lock().unwrap_or_else(PoisonError::into_inner)
+        match &self.home {
+            Home::Own(handle) => *handle.lock().unwrap_or_else(PoisonError::into_inner),
+            Home::Log(lodging, _) => Some(lodging.log.file),
+            Home::Unfound(_) => None,
+        }
     }
 
     /// Takes note of a handle; one that is not needed comes back.
     pub(super) fn learn(&self, file: FileId) -> Option<FileId> {
-        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        let Home::Own(handle) = &self.home else { return Some(file) };
+        let mut handle = handle.lock().unwrap_or_else(PoisonError::into_inner);
         match *handle {
             Some(_) => Some(file),
             None => {
@@ -68,6 +127,9 @@ impl SegmentFile {
         if let Some(file) = self.known() {
             return Ok(file);
         }
+        if self.generation().is_some() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let file = disk.open(&segment_path(self.number))?;
         if let Some(extra) = self.learn(file) {
             disk.close(extra);
@@ -79,7 +141,7 @@ impl SegmentFile {
 /// What stays in memory of a segment, and what checkpoints say of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
-    pub file: std::sync::Arc<SegmentFile>,
+    pub file: Arc<SegmentFile>,
     pub base: Offset,
     /// Behind its last offset.
     pub end: Offset,
@@ -110,11 +172,12 @@ impl Segment {
         out.put_u64_le(self.len);
         out.put_u64_le(self.index_at);
         out.put_u8(u8::from(self.open));
+        out.put_u64_le(self.file.generation().unwrap_or(0)); // no log file has generation 0
     }
 
     pub(super) fn parse(r: &mut Reader<'_>) -> Option<Segment> {
-        Some(Segment {
-            file: std::sync::Arc::new(SegmentFile::new(r.u64()?, None)),
+        let number = r.u64()?;
+        let mut segment = Segment {
             base: Offset(r.i64()?),
             end: Offset(r.i64()?),
             bytes: r.u64()?,
@@ -124,13 +187,19 @@ impl Segment {
             len: r.u64()?,
             index_at: r.u64()?,
             open: r.u8()? & 1 == 1,
-        })
+            ..Segment::empty(SegmentFile::own(number), Offset(0))
+        };
+        match r.u64()? {
+            0 => {}
+            generation => segment.file = Arc::new(SegmentFile { number, home: Home::Unfound(generation) }),
+        }
+        Some(segment)
     }
 
     /// One that holds nothing yet.
-    pub(super) fn empty(number: u64, base: Offset) -> Segment {
+    pub(super) fn empty(file: SegmentFile, base: Offset) -> Segment {
         Segment {
-            file: std::sync::Arc::new(SegmentFile::new(number, None)),
+            file: Arc::new(file),
             base,
             end: base,
             bytes: 0,
@@ -237,7 +306,8 @@ impl ChainReader {
     }
 }
 
-fn parse_index(bytes: &[u8], number: u64) -> Option<(Vec<Block>, u64)> {
+/// The blocks that an index lists, and where the one before begins. `None` if it is not one of this segment.
+pub(super) fn parse_index(bytes: &[u8], number: u64) -> Option<(Vec<Block>, u64)> {
     let (index, trailer) = bytes.split_at_checked(bytes.len().checked_sub(TRAILER_LEN)?)?;
     let mut r = Reader(trailer);
     let (of, previous, count) = (r.u64()?, r.u64()?, r.u32()? as usize);
@@ -292,7 +362,7 @@ mod tests {
     /// A segment of three chunks without the blocks' bytes, and what a checkpoint says of it.
     fn example() -> (BytesMut, Segment, Vec<Block>) {
         let mut file = BytesMut::new();
-        let mut segment = Segment::empty(9, Offset(0));
+        let mut segment = Segment::empty(SegmentFile::own(9), Offset(0));
         put_head(&mut file, 9, crate::contract::partition(1, 0));
         let (mut all, mut previous) = (Vec::new(), 0);
         for chunk in 0..3 {
@@ -338,7 +408,7 @@ mod tests {
             let of_a_block = file[at] == 1 && flipped[at] == 5 && read(&flipped, &segment).is_ok();
             assert!(of_a_block || read(&flipped, &segment).is_err(), "byte {at}");
         }
-        let other = Segment { file: std::sync::Arc::new(SegmentFile::new(8, None)), ..segment };
+        let other = Segment { file: Arc::new(SegmentFile::own(8)), ..segment };
         assert_eq!(read(&file, &other), Err(RottenIndex));
     }
 }

@@ -6,6 +6,7 @@ mod contract;
 mod crashes;
 mod damage;
 mod disk_full;
+mod kept;
 mod loss;
 mod memory_disk;
 mod segments;

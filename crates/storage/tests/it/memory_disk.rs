@@ -71,6 +71,7 @@ struct State {
     fail_syncs: u32,
     capacity: Option<u64>,
     claimed: Option<u64>,
+    punched: u64,
     random: u64,
 }
 
@@ -156,6 +157,11 @@ impl MemoryDisk {
     /// Bytes that may still be written, whatever is claimed.
     pub fn free(&self) -> u64 {
         self.state().free()
+    }
+
+    /// Bytes whose place was given back.
+    pub fn punched(&self) -> u64 {
+        self.state().punched
     }
 
     /// Calls so far.
@@ -362,5 +368,10 @@ impl Disk for MemoryDisk {
 
     fn allocate(&self, file: FileId, bytes: u64) -> io::Result<()> {
         self.write_at(file, 0, &vec![0; bytes as usize])
+    }
+
+    fn punch(&self, file: FileId, offset: u64, bytes: u64) -> io::Result<()> {
+        self.state().punched += bytes;
+        self.write_at(file, offset, &vec![0; bytes as usize])
     }
 }

@@ -33,10 +33,6 @@ fn options() -> LocalOptions {
     }
 }
 
-fn open(disk: &Arc<MemoryDisk>) -> ManualEngine {
-    ManualEngine::open(disk.clone(), options()).unwrap()
-}
-
 fn keys() -> Vec<PartitionKey> {
     (0..3).map(|p| partition(1, p)).collect()
 }
@@ -49,15 +45,23 @@ fn append(manual: &ManualEngine, p: i32, base: i64, payload: usize) {
 
 /// An engine with one topic of three partitions, opened.
 fn begin(disk: &Arc<MemoryDisk>) -> ManualEngine {
-    let manual = open(disk);
+    begin_with(disk, options())
+}
+
+fn begin_with(disk: &Arc<MemoryDisk>, options: LocalOptions) -> ManualEngine {
+    let manual = ManualEngine::open(disk.clone(), options).unwrap();
     manual.engine().create(keys()[0].topic, 3, LeaderEpoch(0)).unwrap();
     manual.engine().open(ShardId(1), ShardEpoch(1), &keys()).unwrap();
     manual
 }
 
 fn again(disk: &Arc<MemoryDisk>, cut: Cut) -> ManualEngine {
+    again_with(disk, cut, options())
+}
+
+fn again_with(disk: &Arc<MemoryDisk>, cut: Cut, options: LocalOptions) -> ManualEngine {
     disk.restart(cut);
-    let manual = open(disk);
+    let manual = ManualEngine::open(disk.clone(), options).unwrap();
     manual.engine().open(ShardId(1), ShardEpoch(1), &keys()).unwrap();
     manual
 }
@@ -105,15 +109,24 @@ fn compare(manual: &ManualEngine, model: &MemoryEngine, random: &mut Random) {
     }
 }
 
+/// Every other life leaves data in the log's files.
+fn options_of_life(life: u64) -> LocalOptions {
+    let kept_batch_bytes = if life.is_multiple_of(2) { 0 } else { u64::MAX };
+    let segment_min_bytes = if kept_batch_bytes == 0 { 200 } else { options().segment_min_bytes };
+    LocalOptions { kept_batch_bytes, segment_min_bytes, segment_bytes: 16 << 10, ..options() }
+}
+
 #[test]
 fn segments_packs_and_log_read_as_one() {
+    let mut kept = 0;
     for seed in 1..=12_u64 {
+        let mut life = seed;
         let disk = Arc::new(MemoryDisk::new(seed));
         let mut random = Random(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) | 1);
         let model = MemoryEngine::new();
         model.create(keys()[0].topic, 3, LeaderEpoch(0)).unwrap();
         model.open(ShardId(1), ShardEpoch(1), &keys()).unwrap();
-        let mut manual = begin(&disk);
+        let mut manual = begin_with(&disk, options_of_life(life));
         for step in 0..220 {
             let key = keys()[random.below(3) as usize];
             let extent = model.extent(key).unwrap();
@@ -144,8 +157,11 @@ fn segments_packs_and_log_read_as_one() {
                 }
                 17 => {
                     flush(&manual);
+                    kept += manual.engine().stats().segments_kept;
                     drop(manual);
-                    manual = again(&disk, if random.below(2) == 0 { Cut::Kill } else { Cut::Power });
+                    life += 1;
+                    let cut = if random.below(2) == 0 { Cut::Kill } else { Cut::Power };
+                    manual = again_with(&disk, cut, options_of_life(life));
                 }
                 _ => {}
             }
@@ -160,6 +176,7 @@ fn segments_packs_and_log_read_as_one() {
         compare(&manual, &model, &mut random);
         assert!(!segments(&disk).is_empty(), "seed {seed}");
     }
+    assert!(kept > 30, "{kept} times data stayed in the log's files");
 }
 
 #[test]
