@@ -189,6 +189,8 @@ impl Files {
                     let punched = log.has_living() || is_log(generation);
                     Retired::Lodger { number, generation, hole: punched.then(|| Hole::segment(segment)) }
                 }
+                // Its log file was not found at the start.
+                None if segment.generation().is_some() => Retired::Segment(segment.number, Vec::new()),
                 None => {
                     let close = segment.known().map(DiskOp::Close);
                     let remove = DiskOp::Remove(segment_path(segment.number));

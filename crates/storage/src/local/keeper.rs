@@ -46,7 +46,7 @@ pub(super) fn may_stay(lane: &Lane, topic: TopicId, index: &PartitionIndex, end:
     let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return false };
     let files = lane.files.range(first.at.generation..=last.at.generation).count() as u64;
     let options = &lane.options;
-    first.at.generation >= lane.keeps_from
+    lane.keeps(first.at.generation)
         && bytes >= files.saturating_mul(options.segment_min_bytes)
         && bytes >= (entries.len() as u64).saturating_mul(options.kept_batch_bytes)
         && lane.segment_limit(Some(topic)).0 >= options.log_file_bytes

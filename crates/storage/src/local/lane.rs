@@ -323,6 +323,11 @@ impl Lane {
         own.map_or((self.options.segment_bytes, self.options.segment_ms), |own| (own.bytes, own.ms))
     }
 
+    /// Whether data may stay in the log file of this generation.
+    pub(super) fn keeps(&self, generation: u64) -> bool {
+        generation >= self.keeps_from && self.files.contains_key(&generation)
+    }
+
     pub(super) fn blocks(&self) -> MutexGuard<'_, BlockCache> {
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -363,7 +368,7 @@ impl Lane {
         let Position { generation, offset } = self.writer.end;
         if let Some(log) = self.files.get(&generation) {
             log.leave_early();
-            if log.keeps() {
+            if log.keeps() || log.has_lodgers() {
                 self.holes.push(Hole::range(log, offset..self.writer.capacity));
             }
         }

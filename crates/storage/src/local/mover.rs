@@ -282,7 +282,12 @@ impl Mover {
                 self.steps.push_front(step);
                 return Ok(());
             }
-            (Err(error), _) => return Err(error.to_string()),
+            (Err(error), step) => {
+                if matches!(step, Step::OpenLog(_) | Step::WriteLog(..) | Step::SyncLog) {
+                    lane.keeps_from = lane.writer.next_generation; // the next checkpoint copies instead
+                }
+                return Err(error.to_string());
+            }
         };
         match (step, output) {
             (Step::CreatePack, OpOutput::File(file)) => {
@@ -328,7 +333,7 @@ impl Mover {
         if current.writer.as_ref().is_some_and(|w| w.closing) {
             return self.close(lane);
         }
-        let Ok(partition) = lane.fold.partition_quietly(current.work.key) else { return self.vanished() };
+        let Ok(partition) = lane.fold.partition(current.work.key) else { return self.vanished() };
         if partition.instance != current.work.instance {
             return self.vanished();
         }
@@ -336,7 +341,7 @@ impl Mover {
         match (piece, current.to_segment) {
             (None, true) if current.writer.is_some() => self.begin_closing(false),
             (None, _) => self.end_partition(),
-            (Some(Piece::Logged(entry)), true) if current.stays && lane.files.contains_key(&entry.at.generation) => {
+            (Some(Piece::Logged(entry)), true) if current.stays && lane.keeps(entry.at.generation) => {
                 let open =
                     current.chunks.last().map(|c| &c.segment).or(partition.index.segments.last()).map(|s| s.open);
                 match (&current.writer, open) {

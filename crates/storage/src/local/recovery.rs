@@ -331,6 +331,7 @@ fn assemble(
 ) -> Result<Recovered, OpenError> {
     let mut summary = RecoverySummary::default();
     let retained: Vec<Retained> = candidates.iter().rev().map(Candidate::retained).collect();
+    let next_generation = candidates.iter().map(|c| c.head.next_generation).max().unwrap_or(1);
     let (basis, stored) = open_basis(disk, options, candidates, found);
     summary.fell_back = basis.head.number != found.last_number();
     let Basis { head, mut fold, chain, known_bad } = basis;
@@ -342,7 +343,7 @@ fn assemble(
     replay.run().map_err(replay_error)?;
     let damaged = replay.damaged_records > 0 || replay.metadata_damaged;
     if replay.gap {
-        refuse_younger(&head, &stored, found)?;
+        refuse_younger(&head, &stored, found, &log)?;
         // What was appended since may belong to a checkpoint that is gone.
         end_segments(&mut replay.fold);
     }
@@ -371,17 +372,11 @@ fn assemble(
     // Changes go on only from a state that is exactly what the chain says.
     let exact = summary.clean && summary.quarantined.len() == known_bad && !single;
     let checkpointer = Checkpointer::new(if exact { chain } else { Chain::default() });
-    let least_generation = head.next_generation.max(log.illegible.map_or(0, |generation| generation.saturating_add(1)));
+    let least_generation = next_generation.max(log.illegible.map_or(0, |generation| generation.saturating_add(1)));
     log.blank_synced = blank_synced;
     let mut lane = build_lane(options, fold, (at, next_lsn, least_generation), log, retained, stored);
     reuse_retired(&mut lane);
-    if !summary.clean {
-        lane.begin_epochs();
-    }
-    // What only one file tells is soon told by two again.
-    if !summary.clean || single {
-        lane.wish = CheckpointWish::Wanted;
-    }
+    begin_life(&mut lane, &summary, single, (!damaged).then_some(at));
     look_at_start(disk, &mut lane);
     if lane.space.is_scarce() {
         remove(disk, &mut garbage);
@@ -404,8 +399,17 @@ fn end_segments(fold: &mut Fold) {
 
 /// Where the log does not reach a checkpoint, packs and segments that are younger hold acknowledged data that checkpoints refer to
 /// which are gone: no crash leaves both. So it is when old checkpoints are put in the place of damaged ones.
-fn refuse_younger(head: &Head, stored: &StoredAtStart, found: &Directory) -> Result<(), OpenError> {
-    let Some(younger) = found.younger(head, &stored.needed_packs, &stored.needed_segments) else { return Ok(()) };
+fn refuse_younger(head: &Head, stored: &StoredAtStart, found: &Directory, log: &LogDir) -> Result<(), OpenError> {
+    // Data that stays in a log file has an index there; if no checkpoint knows of it, one that is gone did.
+    let unknown = |log: &&Arc<LogFile>| log.keeps() && Arc::strong_count(log) == 1;
+    let kept = log.files.range(head.position.generation..).map(|(_, log)| log).find(unknown);
+    let kept = kept.map(|log| format!("{} and perhaps other log files", slot_path(log.slot)));
+    let younger = found.younger(head, &stored.needed_packs, &stored.needed_segments);
+    let named: Vec<String> = younger.into_iter().chain(kept).collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    let younger = named.join(", ");
     let why = format!(
         "newer checkpoints than {} are gone: there are younger packs and segments ({younger}; to go on without what they hold, move them out of the data directory)",
         found.last_number()
@@ -578,9 +582,6 @@ fn build_lane(
         clean_stop: None,
         stats: EngineStats::default(),
     };
-    // Nothing is written behind its end any more.
-    let last = lane.files.get(&at.generation).filter(|log| log.keeps());
-    lane.holes.extend(last.map(|log| Hole::range(log, at.offset..log.header.capacity)));
     lane.collect_dropped();
     lane.give_free();
     lane
@@ -594,6 +595,26 @@ fn bytes_between(files: &BTreeMap<u64, FoundFile>, from: Position, to: Position)
         end.saturating_sub(begin)
     };
     files.range(from.generation..=to.generation.max(from.generation)).map(of).sum()
+}
+
+/// What a start changes. Of an undamaged log the end is given.
+fn begin_life(lane: &mut Lane, summary: &RecoverySummary, single: bool, end: Option<Position>) {
+    if let Some(end) = end {
+        give_rest_back(lane, end);
+    }
+    if !summary.clean {
+        lane.begin_epochs();
+    }
+    // What only one file tells is soon told by two again.
+    if !summary.clean || single {
+        lane.wish = CheckpointWish::Wanted;
+    }
+}
+
+/// Nothing is written behind the end of the log any more, and nothing is to be found there: what stays in that file does not hold it.
+fn give_rest_back(lane: &mut Lane, end: Position) {
+    let last = lane.files.get(&end.generation).or(lane.kept.get(&end.generation)).filter(|log| log.keeps());
+    lane.holes.extend(last.map(|log| Hole::range(log, end.offset..log.header.capacity)));
 }
 
 /// Takes log files that no checkpoint needs for the records of this start, rather than making one: nobody reads in them yet.

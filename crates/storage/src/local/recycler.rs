@@ -169,7 +169,7 @@ impl Background {
                 lane.retiring.extend(lane.kept.remove(generation));
                 false
             }
-            None => false,
+            None => lane.files.contains_key(generation), // the log has it yet
         });
     }
 

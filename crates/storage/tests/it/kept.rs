@@ -325,3 +325,40 @@ fn an_idle_mark_is_followed_by_its_record_in_the_same_file() {
         assert_eq!(counts(&manual), [6, 6, 42]);
     }
 }
+
+/// What stays in the log leaves no name of its own, but its indexes tell that newer checkpoints knew of it.
+#[test]
+fn old_checkpoints_in_the_place_of_newer_ones_are_refused_where_all_since_stayed_in_the_log() {
+    let disk = Arc::new(MemoryDisk::new(11));
+    let manual = begin(&disk);
+    append(&manual, &[0], LARGE);
+    checkpoint(&manual);
+    checkpoint(&manual);
+    let backup = disk.copy();
+    for round in 1..8 {
+        append(&manual, &[0, 1, 2], LARGE);
+        // What lay behind the old checkpoints is gone, with its log file.
+        begin_at(&manual, 0, round);
+        begin_at(&manual, 1, round);
+        begin_at(&manual, 2, round);
+        append(&manual, &[0, 1, 2], LARGE);
+        begin_at(&manual, 0, round + 1);
+        checkpoint(&manual);
+    }
+    drop(manual);
+    disk.restart(Cut::Power);
+    assert_eq!((files(&disk, "segments/").len(), files(&disk, "packs/").len()), (0, 0));
+    let checkpoints = |disk: &MemoryDisk| files(disk, "checkpoints/");
+    checkpoints(&disk).iter().for_each(|path| disk.delete(path));
+    for path in checkpoints(&backup) {
+        let file = disk.create(&path).unwrap();
+        disk.write_at(file, 0, &backup.bytes(&path)).unwrap();
+        disk.sync_data(file).unwrap();
+        disk.sync_dir("checkpoints").unwrap();
+        disk.close(file);
+    }
+    let before = disk.files();
+    let refused = ManualEngine::open(disk.clone(), options()).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("are gone") && refused.contains("log/"), "{refused}");
+    assert_eq!(disk.files(), before, "nothing is touched");
+}
