@@ -152,16 +152,15 @@ impl Files {
 
     /// All checkpoints that a recovery may choose were captured with this number or a higher one.
     pub(super) fn release(&mut self, oldest: u64) {
-        let left = self.dying.values().filter(|d| d.free_at <= oldest);
-        left.for_each(|d| {
-            if let Stored::Segment(segment) = &d.file {
-                segment.leave()
-            }
-        });
         let (free, dying) = std::mem::take(&mut self.dying).into_iter().partition(|(_, d)| d.free_at <= oldest);
         self.dying = dying;
         let free: BTreeMap<Name, Dying> = free;
         self.dying_bytes -= free.values().map(|d| d.bytes).sum::<u64>();
+        for d in free.values() {
+            if let Stored::Segment(segment) = &d.file {
+                segment.leave();
+            }
+        }
         self.retiring.extend(free.into_values().map(|d| d.file));
     }
 
