@@ -80,11 +80,17 @@ impl Plan {
         Plan { seed, lives, background_1_in, settle_1_in, retention_1_in, capacity_bytes, relief_1_in, planted }
     }
 
+    /// Whether every other life leaves data in the log's files. Where none does, these go round.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        Rng::fork(self.seed, 6).chance(1, 3)
+    }
+
     /// What the engine of a life is opened with.
     #[must_use]
     pub fn options(&self, incarnation: u64) -> LocalOptions {
         let mut options = tiny_options(incarnation, self.planted);
-        if Rng::fork(self.seed, 6).chance(1, 3) && incarnation.is_multiple_of(2) {
+        if self.keeps() && incarnation.is_multiple_of(2) {
             keep_all(&mut options);
         }
         match self.capacity_bytes {
@@ -128,7 +134,7 @@ fn bearable(rng: &mut Rng, steps: u32) -> Option<Fault> {
     Some(Fault { from_io, kind })
 }
 
-/// Leaves nearly everything in the log's files. So does every other life of a third of the seeds; in the others the files go round.
+/// Leaves nearly everything in the log's files.
 pub fn keep_all(options: &mut LocalOptions) {
     options.kept_batch_bytes = 0;
     options.segment_min_bytes /= 8;
