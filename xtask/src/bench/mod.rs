@@ -149,9 +149,7 @@ fn take_turn(
         .collect();
     let data = folder.join(format!("{round}-{}", peer.title().to_lowercase().replace(", ", "-")));
     eprintln!("round {round} of {}: {}", run.rounds, peer.title());
-    rustix::fs::sync();
-    // With a full one the kernel looks for room while records are written, and whoever comes later pays. Only root may do this.
-    let _ = std::fs::write("/proc/sys/vm/drop_caches", "1");
+    make_ready(programs, peer, &data)?;
     let watch = Watch::start()?;
     let port = free_ports(&mut Rng::new(wait::now_ms() as u64))?;
     let result = Server::start(programs, peer, port, &data, &[]).and_then(|server| {
@@ -171,6 +169,18 @@ fn take_turn(
     }
     run.turns.push(Told { peer, round, noise, broke });
     Ok(())
+}
+
+/// Empties the page cache, in which the kernel would look for room while records are written, so that whoever comes later
+/// pays; only root may. Then starts the broker once on a directory of its own, so that its program is in memory again.
+fn make_ready(programs: &Programs, peer: Peer, data: &Path) -> Result<()> {
+    rustix::fs::sync();
+    let _ = std::fs::write("/proc/sys/vm/drop_caches", "1");
+    let folder = data.with_extension("ready");
+    let mut server = Server::start(programs, peer, free_ports(&mut Rng::new(wait::now_ms() as u64))?, &folder, &[])?;
+    first::record(&mut server)?;
+    server.stop()?;
+    std::fs::remove_dir_all(&folder).context("the directory of the start that is not counted cannot be removed")
 }
 
 fn write(run: &Run) -> Result<()> {
