@@ -4,6 +4,7 @@
 //! means (`replay.rs`). Read errors are passed on: a record that cannot be read now might be readable later.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -51,6 +52,11 @@ impl<'a> LogScan<'a> {
 
     /// The bytes at a place; `None` if the file ends before.
     pub(super) fn bytes(&mut self, at: u64, length: usize) -> io::Result<Option<Bytes>> {
+        Ok(self.reach(at, length)?.map(|place| self.window.slice(place)))
+    }
+
+    /// Reads on if need be, until these bytes are in the window; where they are in it.
+    fn reach(&mut self, at: u64, length: usize) -> io::Result<Option<Range<usize>>> {
         let Some(end) = at.checked_add(length as u64).filter(|end| *end <= self.found.len) else { return Ok(None) };
         let window_end = self.window_at + self.window.len() as u64;
         if at < self.window_at || end > window_end {
@@ -59,15 +65,17 @@ impl<'a> LogScan<'a> {
             self.window_at = at;
         }
         let from = (at - self.window_at) as usize;
-        Ok(Some(self.window.slice(from..from + length)))
+        Ok(Some(from..from + length))
     }
 
-    /// The head at a place, if it is one of this file and generation.
+    /// The head at a place, if it is one of this file and generation. Asked of every eighth byte behind the log's end, so nothing is
+    /// allocated or counted for it.
     fn head(&mut self, at: u64) -> io::Result<Option<Head>> {
         let room = usize::try_from(self.found.len.saturating_sub(at)).unwrap_or(usize::MAX);
-        let Some(bytes) = self.bytes(at, HEAD_LEN)? else { return Ok(None) };
-        let head = Head::peek(&bytes, room);
-        let sealed = |head: &Head| !self.check_crc || head.is_sealed(&bytes, self.seal(head));
+        let Some(place) = self.reach(at, HEAD_LEN)? else { return Ok(None) };
+        let bytes = &self.window[place];
+        let head = Head::peek(bytes, room);
+        let sealed = |head: &Head| !self.check_crc || head.is_sealed(bytes, self.seal(head));
         let placed = |head: &Head| !self.check_place || head.generation == self.found.header.generation;
         Ok(head.filter(placed).filter(sealed))
     }
