@@ -25,6 +25,8 @@ const PROGRESS_DEADLINE: Duration = Duration::from_secs(30);
 const SMALL_FRAME_BYTES: usize = 64 * 1024;
 /// Room made for a read at the least.
 const READ_BYTES: usize = 16 * 1024;
+/// Room made at once for the rest of a frame that is announced, at the most.
+const AT_ONCE_BYTES: usize = 2 * 1024 * 1024;
 /// Pieces written with one call, at the most: as many as the system takes.
 const WRITE_BATCH: usize = 1024;
 
@@ -36,6 +38,7 @@ pub async fn serve(broker: Arc<Broker>, client: Client, read: impl ReadHalf, wri
         outbox: Arc::clone(&outbox),
         charge: broker.budget.charge(),
         buffer: BytesMut::new(),
+        largest: 0,
         broker,
     };
     // However this ends, whoever still works on an answer is to know that nobody waits for it.
@@ -62,6 +65,8 @@ struct Reader {
     outbox: Arc<Outbox>,
     charge: Charge,
     buffer: BytesMut,
+    /// Of all frames that came whole, bytes.
+    largest: usize,
 }
 
 /// Why reading ended.
@@ -128,14 +133,18 @@ impl Reader {
             return Ok(None);
         }
         self.buffer.advance(LENGTH_PREFIX_LEN);
+        self.largest = self.largest.max(length);
         Ok(Some(self.buffer.split_to(length).freeze()))
     }
 
-    /// Reads once. Room is made for what may come next, never for what was merely announced.
+    /// Reads once.
     async fn fill(&mut self, socket: &mut impl ReadHalf) -> Option<End> {
-        let held = self.buffer.len();
+        let (held, room) = (self.buffer.len(), self.room());
+        if held == 0 && self.buffer.capacity() > SMALL_FRAME_BYTES {
+            self.buffer = BytesMut::new(); // it may be idle for ever now, and its next large frame waits for its turn
+        }
         self.charge.resize(held);
-        if held > SMALL_FRAME_BYTES {
+        if held.max(room) > SMALL_FRAME_BYTES {
             tokio::select! {
                 biased;
                 () = self.broker.budget.room(held) => {}
@@ -146,7 +155,7 @@ impl Reader {
                 }
             }
         }
-        self.buffer.reserve(held.clamp(READ_BYTES, 1 << 20));
+        self.buffer.reserve(room);
         let patience = if held > 0 { PROGRESS_DEADLINE } else { self.idle_limit() };
         match tokio::time::timeout(patience, socket.read_buf(&mut self.buffer)).await {
             Ok(Ok(0) | Err(_)) => Some(End::Closed),
@@ -161,6 +170,16 @@ impl Reader {
                 Some(End::Idle)
             }
         }
+    }
+
+    /// How much room is made for the next read: as much again as came of a frame, never for what was merely announced; but all
+    /// of it at once where a frame as large has come before, so that its beginning is not copied again and again.
+    fn room(&self) -> usize {
+        let held = self.buffer.len();
+        let announced = self.buffer.first_chunk().map_or(0, |prefix| u32::from_be_bytes(*prefix) as usize);
+        let rest = (announced + LENGTH_PREFIX_LEN).saturating_sub(held);
+        let known = announced <= self.largest.min(AT_ONCE_BYTES);
+        if known { rest.max(READ_BYTES) } else { held.clamp(READ_BYTES, 1 << 20) }
     }
 
     fn idle_limit(&self) -> Duration {

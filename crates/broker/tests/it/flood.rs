@@ -61,6 +61,33 @@ fn when_the_budget_is_spent_small_requests_still_pass_g_9() {
     assert_eq!(one_of(good.receive::<ProduceRequest>()).base_offset, 1);
 }
 
+/// Room for all of such a request is made at once, and used to be before the budget was asked.
+#[test]
+fn a_large_request_waits_for_room_also_where_one_came_before_g_9() {
+    let rig = Rig::with(&["pagemark.memory.budget.bytes=300000"]);
+    let (mut good, mut warm) = (rig.client(), rig.client());
+    good.create("orders", 2, &[]);
+    assert_eq!(warm.produced("orders", 0, batch_of_bytes(500_000)), 0);
+    let floods: Vec<Raw> = (0..6)
+        .map(|_| {
+            let mut raw = Raw::connect(rig.address);
+            raw.send(&(50i32 << 20).to_be_bytes());
+            raw.send(&[7; 60 * 1024]);
+            raw
+        })
+        .collect();
+    let budget = &rig.broker().budget;
+    until("the budget is spent", || budget.used_bytes() >= 300_000);
+    warm.send(9, &produce_request("orders", 0, -1, Some(batch_of_bytes(500_000))));
+    for offset in 0..100 {
+        assert_eq!(good.produced("orders", 1, batch(&["small"])), offset);
+        assert!(budget.used_bytes() < 500_000, "{} bytes", budget.used_bytes());
+    }
+    assert_eq!(good.end("orders", 0), 1, "it waits");
+    drop(floods);
+    assert_eq!(one_of(warm.receive::<ProduceRequest>()).base_offset, 1);
+}
+
 #[test]
 fn a_request_larger_than_the_budget_does_not_wait_for_itself() {
     let rig = Rig::with(&["pagemark.memory.budget.bytes=300000"]);
