@@ -33,6 +33,9 @@ const MOST_FLUSHES: u64 = 500;
 /// Bytes allocated for each byte fetched. A copy of the records would be one at the least.
 const MOST_ALLOCATED: f64 = 0.02;
 
+/// Bytes allocated for each byte produced: the request's own memory, taken at once, and none for the log's buffer.
+const MOST_ALLOCATED_TO_PRODUCE: f64 = 1.1;
+
 fn main() {
     let dir = tempfile::tempdir().expect("a directory");
     let engine = LocalEngine::open(dir.path(), LocalOptions::default()).expect("it opens");
@@ -62,6 +65,9 @@ fn main() {
     let per_byte = allocated_per_byte_fetched(&mut client);
     println!("{per_byte:>8.4} bytes allocated for each byte fetched, in batches of 900 KiB");
     assert!(per_byte < MOST_ALLOCATED, "{per_byte} bytes for each byte: records are copied");
+    let per_byte = allocated_per_byte_produced(&mut client);
+    println!("{per_byte:>8.4} bytes allocated for each byte produced, in batches of 900 KiB");
+    assert!(per_byte < MOST_ALLOCATED_TO_PRODUCE, "{per_byte} bytes for each byte: memory is not used again");
     let metrics = &server.broker().metrics;
     let before = metrics.reads();
     client.ask_many(&heartbeat(&member), 1000, 20);
@@ -202,4 +208,13 @@ fn allocated_per_byte_fetched(client: &mut Client) -> f64 {
     let region = Region::new(ALLOCATOR);
     client.ask_many(&frame, TIMES, 1);
     region.change().bytes_allocated as f64 / (length * TIMES) as f64
+}
+
+fn allocated_per_byte_produced(client: &mut Client) -> f64 {
+    const TIMES: usize = 200;
+    let frame = produce(900 << 10);
+    client.ask_many(&frame, TIMES, 1); // until the cache of the log's end is full, and gives memory back
+    let region = Region::new(ALLOCATOR);
+    client.ask_many(&frame, TIMES, 1);
+    region.change().bytes_allocated as f64 / (frame.len() * TIMES) as f64
 }

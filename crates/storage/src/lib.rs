@@ -10,3 +10,4 @@ pub mod local;
 pub mod memory;
 pub mod planted;
 mod read_buffers;
+mod spare;

@@ -185,7 +185,10 @@ impl Drop for Threads {
 }
 
 fn run_flusher(core: &Core, mut flusher: Flusher, stop: &AtomicBool) {
-    let idle = Duration::from_millis(core.lane().options.idle_mark_ms);
+    let (idle, buffers) = {
+        let lane = core.lane();
+        (Duration::from_millis(lane.options.idle_mark_ms), Arc::clone(&lane.writer.buffers))
+    };
     let mut marked = false;
     loop {
         let mut lane = core.lane();
@@ -205,12 +208,14 @@ fn run_flusher(core: &Core, mut flusher: Flusher, stop: &AtomicBool) {
             lane = back;
             if timeout.timed_out() && !lane.closed {
                 marked = true;
-                if flusher.begin_idle_mark(&mut lane) {
-                    break;
-                }
+                flusher.begin_idle_mark(&mut lane);
+                break;
             }
         }
         drop(lane);
+        if marked {
+            buffers.let_go();
+        }
         while flush_op(core, &mut flusher) {}
     }
 }

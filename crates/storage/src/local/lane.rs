@@ -53,7 +53,7 @@ pub(super) struct NewFile {
 pub(super) enum Pending {
     Begin(NewFile),
     /// A place, with what that file is sealed with.
-    Write(Position, Seal, BytesMut, Arc<Buffer>),
+    Write(Position, Seal, Piece),
 }
 
 /// What a flush takes with it.
@@ -82,17 +82,22 @@ pub(super) struct Writer {
     /// All buffers that somebody still holds.
     pub buffers: Arc<Buffers>,
     slab: BytesMut,
-    slab_buffer: Arc<Buffer>,
+    slab_buffer: Option<Arc<Buffer>>,
     slab_begins: Option<Position>,
     pending: Vec<Pending>,
 }
 
 impl Writer {
-    pub(super) fn new(end: Position, next_generation: u64, next_slot: u64, ready: Vec<ReadySlot>) -> Writer {
-        let buffers = Arc::new(Buffers::default());
+    pub(super) fn new(
+        end: Position,
+        next_generation: u64,
+        next_slot: u64,
+        ready: Vec<ReadySlot>,
+        options: &LocalOptions,
+    ) -> Writer {
         Writer {
-            slab_buffer: buffers.take(0),
-            buffers,
+            slab_buffer: None,
+            buffers: Buffers::new(options.tail_cache_bytes),
             end,
             capacity: 0,
             next_generation,
@@ -113,9 +118,9 @@ impl Writer {
 
     /// Ends the piece being written: what follows is not contiguous with it.
     fn cut(&mut self) {
-        if let Some(begins) = self.slab_begins.take() {
-            let buffer = Arc::clone(&self.slab_buffer);
-            self.pending.push(Pending::Write(begins, self.seal, self.slab.split(), buffer));
+        if let (Some(begins), Some(of)) = (self.slab_begins.take(), &self.slab_buffer) {
+            let piece = Piece { bytes: self.slab.split(), of: Arc::clone(of) };
+            self.pending.push(Pending::Write(begins, self.seal, piece));
         }
     }
 
@@ -126,9 +131,9 @@ impl Writer {
         }
         if self.slab.capacity() - self.slab.len() < size {
             self.cut();
-            let capacity = size.max(SLAB_BYTES.min(options.log_file_bytes) as usize);
-            self.slab = BytesMut::with_capacity(capacity);
-            self.slab_buffer = self.buffers.take(capacity);
+            let (slab, buffer) = self.buffers.take(size.max(SLAB_BYTES.min(options.log_file_bytes) as usize));
+            self.slab = slab; // the old one goes before its buffer does
+            self.slab_buffer = Some(buffer);
         }
         let at = self.end;
         self.slab_begins.get_or_insert(at);
@@ -173,11 +178,11 @@ impl Writer {
         for step in self.pending.drain(..) {
             match step {
                 Pending::Begin(new) => taken.begins.push((taken.writes.len(), new)),
-                Pending::Write(at, seal, mut bytes, buffer) => {
+                Pending::Write(at, seal, mut piece) => {
                     if taken.writes.is_empty() {
-                        record::patch_flush(&mut bytes, seal, durable_lsn);
+                        record::patch_flush(&mut piece.bytes, seal, durable_lsn);
                     }
-                    taken.writes.push((at, Piece { bytes, _of: buffer }.shared()));
+                    taken.writes.push((at, piece.shared()));
                 }
             }
         }

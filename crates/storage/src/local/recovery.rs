@@ -547,7 +547,7 @@ fn build_lane(
     let ready = ready
         .map(|(slot, file, size)| ReadySlot { slot: *slot, file: *file, size: *size, filled, zeroed: true })
         .collect();
-    let mut writer = Writer::new(at, next_generation, log.next_slot, ready);
+    let mut writer = Writer::new(at, next_generation, log.next_slot, ready, options);
     let files = log.files;
     if planted(options, PlantedBug::AppendBehindCut) {
         writer.capacity = files.get(&at.generation).map_or(0, |f| f.header.capacity);
