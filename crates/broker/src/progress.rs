@@ -10,15 +10,19 @@ use pagemark_storage::engine::{Engine, EngineError, Progress, ProgressListener, 
 use crate::watched::{Watched, Watcher};
 
 /// The engine's progress of the moment, for any number of waiters.
+#[derive(Clone)]
 pub struct ProgressHub {
     latest: Watched<Progress>,
+    /// Its failure once more, for those who would be woken by each flush only to see that there is none.
+    failure: Watched<Option<Arc<str>>>,
 }
 
-struct Publish(Watched<Progress>);
-
-impl ProgressListener for Publish {
+impl ProgressListener for ProgressHub {
     fn progressed(&self, progress: &Progress) {
-        advance(&self.0, progress);
+        advance(&self.latest, progress);
+        if let Some(why) = &progress.failed {
+            self.failure.set(Some(Arc::clone(why)));
+        }
     }
 }
 
@@ -36,16 +40,22 @@ impl ProgressHub {
     /// Begins to listen to the engine.
     #[must_use]
     pub fn new(engine: &Arc<dyn Engine>) -> Arc<ProgressHub> {
-        let latest = Watched::new(engine.progress());
-        engine.watch(Arc::new(Publish(latest.clone())));
-        advance(&latest, &engine.progress());
-        Arc::new(ProgressHub { latest })
+        let hub = ProgressHub { latest: Watched::new(engine.progress()), failure: Watched::new(None) };
+        engine.watch(Arc::new(hub.clone()));
+        hub.progressed(&engine.progress());
+        Arc::new(hub)
     }
 
     /// A view that tells when it has changed.
     #[must_use]
     pub fn subscribe(&self) -> Watcher<Progress> {
         self.latest.watch()
+    }
+
+    /// A view that tells when the engine has failed, and why.
+    #[must_use]
+    pub fn failure(&self) -> Watcher<Option<Arc<str>>> {
+        self.failure.watch()
     }
 
     /// Waits until the write with this ticket is durable.

@@ -141,8 +141,8 @@ impl Server {
     /// Waits until the log has failed, or an executor has broken, and tells why. Never returns while all is well.
     pub async fn failed(&self) -> Arc<str> {
         let log = async {
-            let progress = self.broker.progress.subscribe().wait_for(|p| p.failed.is_some()).await;
-            progress.failed.unwrap_or_else(|| Arc::from("unknown"))
+            let why = self.broker.progress.failure().wait_for(Option::is_some).await;
+            why.unwrap_or_else(|| Arc::from("unknown"))
         };
         tokio::select! {
             biased;

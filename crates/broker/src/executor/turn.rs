@@ -112,6 +112,7 @@ pub(super) struct Executor {
     pub registry: Arc<TopicRegistry>,
     host: Arc<dyn Host>,
     progress: Watcher<Progress>,
+    failure: Watcher<Option<Arc<str>>>,
     pub group_settings: Arc<GroupSettings>,
     group_shard_count: u32,
     pub configs: Arc<BrokerConfigs>,
@@ -143,6 +144,7 @@ impl Executor {
             allowance: parts.allowance,
             look: Look::default(),
             progress: parts.progress.subscribe(),
+            failure: parts.progress.failure(),
             engine: parts.engine,
             registry: parts.registry,
             host: parts.host,
@@ -208,7 +210,9 @@ impl Executor {
         tokio::select! {
             biased;
             () = self.mailbox.filled() => {}
-            () = self.progress.changed() => {}
+            // Flushes of others do not wake one that waits for none.
+            () = self.progress.changed(), if !self.pending.is_empty() => {}
+            () = self.failure.changed() => {}
             () = due => {}
         }
     }
@@ -362,6 +366,7 @@ impl Executor {
             self.succeed(pending.what);
         }
         if let Some(why) = progress.failed {
+            self.failure.look();
             for pending in std::mem::take(&mut self.pending) {
                 self.fail(pending.what, &why);
             }

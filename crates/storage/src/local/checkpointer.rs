@@ -96,9 +96,13 @@ impl Checkpointer {
         Checkpointer { survey: None, job: None, chain, given_up: Vec::new() }
     }
 
+    pub(super) fn is_under_way(&self) -> bool {
+        self.job.is_some() || self.survey.is_some()
+    }
+
     /// Begins a checkpoint if one is due. `true` if one is under way.
     pub(super) fn begin(&mut self, lane: &mut Lane) -> bool {
-        if self.job.is_some() || self.survey.is_some() {
+        if self.is_under_way() {
             return true;
         }
         if !lane.fold.dropped.is_empty() {

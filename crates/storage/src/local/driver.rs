@@ -36,6 +36,10 @@ use super::{Core, LocalEngine, OpenError};
 use crate::disk::Disk;
 use crate::engine::EngineError;
 
+/// While flushes come in, the background looks for something to do once in this time, unless it is in the middle of something or the
+/// room has to be looked at: woken by each of thousands of flushes a second, it would find nothing nearly always.
+const REST: Duration = Duration::from_millis(20);
+
 /// The two machines.
 pub(super) struct Machines {
     pub flusher: Flusher,
@@ -221,6 +225,7 @@ fn run_flusher(core: &Core, mut flusher: Flusher, stop: &AtomicBool) {
 }
 
 fn run_background(core: &Core, mut background: Background, stop: &AtomicBool) {
+    let mut seen_flushes = 0;
     loop {
         let mut lane = core.lane();
         let op = loop {
@@ -230,12 +235,16 @@ fn run_background(core: &Core, mut background: Background, stop: &AtomicBool) {
             if let Some(op) = background.poll(&mut lane) {
                 break op;
             }
+            let flushes = std::mem::replace(&mut seen_flushes, lane.stats.flushes);
+            let rests = flushes != seen_flushes && !background.waits_for_flush() && !lane.space.is_scarce();
+            lane.background_rests = rests;
             // A reader that lets go of a file wakes nobody, hence the limit.
-            let woken = core.background_wakes.wait_timeout(lane, Duration::from_secs(1));
+            let limit = if rests { REST } else { Duration::from_secs(1) };
+            let woken = core.background_wakes.wait_timeout(lane, limit);
             let (back, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
             lane = back;
             // Others use the disk as well.
-            lane.space.due |= timeout.timed_out();
+            lane.space.due |= timeout.timed_out() && !rests;
         };
         drop(lane);
         execute_background(core, &mut background, &op);

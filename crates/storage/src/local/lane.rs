@@ -294,6 +294,8 @@ pub(super) struct Lane {
     /// The last two verified checkpoints, the one last that is to be kept longest: the newer, or after a start the one it chose.
     pub retained: Vec<Retained>,
     pub wish: CheckpointWish,
+    /// The background has just looked, and is not to be woken by a flush, unless the room has to be looked at.
+    pub background_rests: bool,
     pub log_bytes_since_checkpoint: u64,
     pub space: Space,
     /// The clean checkpoint is done, or was given up for this reason.

@@ -156,11 +156,16 @@ impl Core {
 
     /// Tells everybody about progress. Never under the lane's lock.
     fn announce(&self) {
-        let progress = self.lane().progress();
+        let (progress, background_rests) = {
+            let lane = self.lane();
+            (lane.progress(), lane.background_rests && !lane.space.due)
+        };
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
         listeners.iter().for_each(|l| l.progressed(&progress));
         self.moved.notify_all();
-        self.background_wakes.notify_one();
+        if !background_rests {
+            self.background_wakes.notify_one();
+        }
     }
 }
 

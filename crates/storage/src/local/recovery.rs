@@ -577,6 +577,7 @@ fn build_lane(
         tail: TailCache::new(options.tail_cache_bytes),
         retained,
         wish: CheckpointWish::None,
+        background_rests: false,
         log_bytes_since_checkpoint: 0,
         space: Space::new(options.reserved_bytes, unpacked),
         clean_stop: None,

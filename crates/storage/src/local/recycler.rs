@@ -121,6 +121,11 @@ impl Background {
         Some(next.1)
     }
 
+    /// Whether the next operation, if there is none now, waits for a flush that is under way.
+    pub(super) fn waits_for_flush(&self) -> bool {
+        self.checkpointer.is_under_way()
+    }
+
     fn poll_checkpoint(&mut self, lane: &mut Lane) -> Option<(Running, DiskOp)> {
         if !self.checkpointer.begin(lane) {
             return None;
