@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: when to ask, and what to make of the answers (`actors`).
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -158,18 +159,25 @@ pub async fn bounds(
 }
 
 /// Commits; gives each position's error code.
-pub async fn commit(world: &World, link: &mut Link, who: &Committer, positions: &[Position]) -> Result<Vec<i16>, Lost> {
+pub async fn commit(
+    world: &Rc<World>,
+    link: &mut Link,
+    who: &Committer,
+    positions: &[Position],
+) -> Result<Vec<i16>, Lost> {
     commit_for(world, link, who, positions, None).await
 }
 
 /// The same for one topic, by its id if that is given.
 pub async fn commit_for(
-    world: &World,
+    world: &Rc<World>,
     link: &mut Link,
     who: &Committer,
     positions: &[Position],
     id: Option<Uuid>,
 ) -> Result<Vec<i16>, Lost> {
+    // A run that ended before would not know that this was ever sent.
+    let _busy = world.begin();
     let begun = now_us();
     let topics = positions.iter().map(|(name, partition, bookmark)| {
         let one = offset_commit_request::OffsetCommitRequestPartition::default()

@@ -20,3 +20,10 @@ fn a_few_seeds_keep_every_promise() {
         assert!(outcome.history.iter().any(|event| event.what == What::Settled), "seed {seed} has come to its end");
     }
 }
+
+/// A connection that was cut without a word: the member still waited for the answer to its commit when everybody else had come
+/// to the end, and the history never told of a commit that had been carried out.
+#[test]
+fn no_run_ends_before_every_commit_has_been_told() {
+    assert_eq!(run(120_173).violations, []);
+}
