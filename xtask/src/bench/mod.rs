@@ -171,11 +171,16 @@ fn take_turn(
     Ok(())
 }
 
-/// Empties the page cache, in which the kernel would look for room while records are written, so that whoever comes later
-/// pays; only root may. Then starts the broker once on a directory of its own, so that its program is in memory again.
-fn make_ready(programs: &Programs, peer: Peer, data: &Path) -> Result<()> {
+/// Lets nobody pay for what was done before: all is on the disk, and the page cache holds nothing in which the kernel would
+/// have to look for room while records are written. Only root may empty it.
+fn settle() {
     rustix::fs::sync();
     let _ = std::fs::write("/proc/sys/vm/drop_caches", "1");
+}
+
+/// Starts the broker once on a directory of its own, so that its program is in memory again.
+fn make_ready(programs: &Programs, peer: Peer, data: &Path) -> Result<()> {
+    settle();
     let folder = data.with_extension("ready");
     let mut server = Server::start(programs, peer, free_ports(&mut Rng::new(wait::now_ms() as u64))?, &folder, &[])?;
     first::record(&mut server)?;

@@ -14,6 +14,7 @@ use super::figures::{Figure, Figures, short};
 use super::first;
 use super::load::LoadProgram;
 use super::server::{Peer, Server};
+use super::settle;
 use crate::admin;
 use crate::scale::process::cost;
 
@@ -158,6 +159,7 @@ impl Turn<'_> {
     }
 
     fn produce(&mut self) -> Result<()> {
+        settle();
         let topic = self.topic("produce", PARTITIONS)?;
         let most_mib = self.sizes.most_mib;
         let told = self.timed(&format!("produce --topic {topic} --bytes {RECORD_BYTES} --most-mib {most_mib}"))?;
@@ -182,6 +184,7 @@ impl Turn<'_> {
     }
 
     fn groups(&mut self) -> Result<()> {
+        self.server.read_all()?; // the produce before has emptied the page cache
         let topic = self.topic("groups", GROUP_PARTITIONS)?;
         self.coordinator()?;
         let groups = self.sizes.groups;

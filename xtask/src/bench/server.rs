@@ -93,6 +93,7 @@ impl Programs {
 pub struct Server {
     command: Command,
     child: Child,
+    folder: PathBuf,
     /// Where it listens on 127.0.0.1.
     pub port: u16,
     /// When it was last started.
@@ -110,7 +111,7 @@ impl Server {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let (begun, begun_ns) = (Instant::now(), now_ns());
         let child = command.spawn().with_context(|| format!("{} cannot be started", peer.title()))?;
-        Ok(Server { command, child, port, begun, begun_ns })
+        Ok(Server { command, child, folder: folder.to_owned(), port, begun, begun_ns })
     }
 
     /// Stops it cleanly and starts it again; does not wait for it.
@@ -131,6 +132,11 @@ impl Server {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// Has all that it has stored in the page cache.
+    pub fn read_all(&self) -> Result<()> {
+        read_all(&self.folder)
     }
 
     /// Its process.
@@ -163,6 +169,18 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Files that are removed meanwhile are left out.
+fn read_all(folder: &Path) -> Result<()> {
+    for path in std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            read_all(&path)?;
+        } else if let Ok(mut file) = File::open(path) {
+            std::io::copy(&mut file, &mut std::io::sink())?;
+        }
+    }
+    Ok(())
 }
 
 fn now_ns() -> u64 {
