@@ -2,7 +2,6 @@
 //!
 //! Deliberately not here: when to ask, and what to make of the answers (`actors`).
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -159,25 +158,18 @@ pub async fn bounds(
 }
 
 /// Commits; gives each position's error code.
-pub async fn commit(
-    world: &Rc<World>,
-    link: &mut Link,
-    who: &Committer,
-    positions: &[Position],
-) -> Result<Vec<i16>, Lost> {
+pub async fn commit(world: &World, link: &mut Link, who: &Committer, positions: &[Position]) -> Result<Vec<i16>, Lost> {
     commit_for(world, link, who, positions, None).await
 }
 
 /// The same for one topic, by its id if that is given.
 pub async fn commit_for(
-    world: &Rc<World>,
+    world: &World,
     link: &mut Link,
     who: &Committer,
     positions: &[Position],
     id: Option<Uuid>,
 ) -> Result<Vec<i16>, Lost> {
-    // A run that ended before would not know that this was ever sent.
-    let _busy = world.begin();
     let begun = now_us();
     let topics = positions.iter().map(|(name, partition, bookmark)| {
         let one = offset_commit_request::OffsetCommitRequestPartition::default()
@@ -195,7 +187,18 @@ pub async fn commit_for(
         .with_group_instance_id(who.instance.clone().map(text))
         .with_generation_id_or_member_epoch(who.generation)
         .with_topics(topics.collect());
+    let committed = |position: &Position, outcome| What::Committed {
+        group: who.group.clone(),
+        generation: who.generation,
+        topic: position.0.clone(),
+        topic_id: id.map(|id| id.to_string()),
+        partition: position.1,
+        bookmark: position.2.clone(),
+        outcome,
+    };
+    let asked = world.ask(&link.name, positions.iter().map(|position| committed(position, Outcome::Unknown)));
     let answer = link.ask(version_for(id), &request, PATIENCE).await;
+    world.answered(asked);
     let codes = answer.map(|answer| {
         let code = |(name, partition, _): &Position| {
             let of_topic = answer.topics.iter().filter(|t| id.is_some() || t.name.as_str() == name);
@@ -204,23 +207,14 @@ pub async fn commit_for(
         };
         positions.iter().map(code).collect::<Vec<_>>()
     });
-    for (at, (topic, partition, bookmark)) in positions.iter().enumerate() {
+    for (at, position) in positions.iter().enumerate() {
         let outcome = match &codes {
             Ok(codes) if UNCERTAIN.contains(&codes[at]) => Outcome::Unknown,
             Ok(codes) => Outcome::of_code(codes[at]),
             Err(Lost { sent: true }) => Outcome::Unknown,
             Err(Lost { sent: false }) => continue,
         };
-        let what = What::Committed {
-            group: who.group.clone(),
-            generation: who.generation,
-            topic: topic.clone(),
-            topic_id: id.map(|id| id.to_string()),
-            partition: *partition,
-            bookmark: bookmark.clone(),
-            outcome,
-        };
-        world.tell(&link.name, begun, what);
+        world.tell(&link.name, begun, committed(position, outcome));
     }
     codes
 }

@@ -77,6 +77,7 @@ pub fn run_with(options: Options, planted: Option<PlantedBug>) -> Outcome {
     let mut sim = build(&options, &machine, &world);
     let mut storm = Storm::new(Rc::clone(&machine));
     drive(&mut sim, &mut storm, &machine, &world);
+    world.tell_unanswered(sim.elapsed().as_micros() as u64);
     drop(sim);
     let history = world.history.take();
     let mut violations = check(&history);

@@ -24,6 +24,6 @@ fn a_few_seeds_keep_every_promise() {
 /// A connection that was cut without a word: the member still waited for the answer to its commit when everybody else had come
 /// to the end, and the history never told of a commit that had been carried out.
 #[test]
-fn no_run_ends_before_every_commit_has_been_told() {
+fn a_commit_whose_answer_comes_after_the_end_is_in_the_history() {
     assert_eq!(run(120_173).violations, []);
 }

@@ -63,6 +63,8 @@ pub struct World {
     pub history: RefCell<Vec<Event>>,
     /// Promises that an actor itself saw broken.
     pub violations: RefCell<Vec<Violation>>,
+    /// Commits whose answers are waited for, by a number.
+    asked: RefCell<BTreeMap<u64, Vec<Event>>>,
     numbers: Cell<u64>,
 }
 
@@ -81,6 +83,7 @@ impl World {
             generation: Cell::new(-1),
             history: RefCell::default(),
             violations: RefCell::default(),
+            asked: RefCell::default(),
             numbers: Cell::new(0),
         })
     }
@@ -89,6 +92,26 @@ impl World {
     pub fn tell(&self, actor: &str, begun_us: u64, what: What) {
         let event = Event { begun_us, ended_us: now_us(), actor: actor.to_owned(), what };
         self.history.borrow_mut().push(event);
+    }
+
+    /// Writes down what `actor` asks for now, should the run end before the answer comes. The number is for [`World::answered`].
+    pub fn ask(&self, actor: &str, whats: impl Iterator<Item = What>) -> u64 {
+        let at = now_us();
+        let event = |what| Event { begun_us: at, ended_us: at, actor: actor.to_owned(), what };
+        let number = self.asked.borrow().keys().next_back().map_or(0, |last| last + 1);
+        self.asked.borrow_mut().insert(number, whats.map(event).collect());
+        number
+    }
+
+    /// What was asked for has its outcome, which is told.
+    pub fn answered(&self, number: u64) {
+        self.asked.borrow_mut().remove(&number);
+    }
+
+    /// Adds to the history what nobody has heard the outcome of until now.
+    pub fn tell_unanswered(&self, now_us: u64) {
+        let unanswered = std::mem::take(&mut *self.asked.borrow_mut()).into_values().flatten();
+        self.history.borrow_mut().extend(unanswered.map(|event| Event { ended_us: now_us, ..event }));
     }
 
     /// A broken promise.

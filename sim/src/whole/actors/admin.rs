@@ -37,7 +37,7 @@ pub async fn run(world: Rc<World>, name: String, mut rng: Rng) {
     drop(busy);
 }
 
-async fn work(world: &Rc<World>, link: &mut Link, eyes: &mut Link, rng: &mut Rng) -> Result<(), Lost> {
+async fn work(world: &World, link: &mut Link, eyes: &mut Link, rng: &mut Rng) -> Result<(), Lost> {
     let partition = rng.below(world.options.partitions as u64) as i32;
     let name = [AUDIT, SCRATCH][rng.index(2)];
     match rng.below(20) {
@@ -81,7 +81,7 @@ fn by_id(world: &World, rng: &mut Rng, name: &str) -> Option<Uuid> {
 }
 
 /// Some positions at once, one of them now and then nowhere: what is refused changes nothing, the rest counts (15).
-async fn commit(world: &Rc<World>, link: &mut Link, rng: &mut Rng, name: &str, partition: i32) -> Result<(), Lost> {
+async fn commit(world: &World, link: &mut Link, rng: &mut Rng, name: &str, partition: i32) -> Result<(), Lost> {
     let who = Committer { group: OPERATORS.to_owned(), generation: -1, ..Committer::default() };
     let mut position = |partition| -> Position {
         let bookmark = Bookmark { offset: rng.below(1_000) as i64, metadata: format!("set-{}", world.number()) };
