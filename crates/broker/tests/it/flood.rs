@@ -39,12 +39,9 @@ fn two_hundred_announcements_of_90_mib_cost_what_they_sent_and_a_good_client_is_
     until("the connections are gone", || rig.broker().metrics.connections.load(Ordering::Relaxed) == 1);
 }
 
-#[test]
-fn when_the_budget_is_spent_small_requests_still_pass_g_9() {
-    let rig = Rig::with(&["pagemark.memory.budget.bytes=300000"]);
-    let mut good = rig.client();
-    good.create("orders", 1, &[]);
-    let floods: Vec<Raw> = (0..6)
+/// Clients that begin large requests and send no more, until a budget of 300,000 bytes is spent.
+fn spend_budget(rig: &Rig) -> Vec<Raw> {
+    let floods = (0..6)
         .map(|_| {
             let mut raw = Raw::connect(rig.address);
             raw.send(&(50i32 << 20).to_be_bytes());
@@ -53,6 +50,15 @@ fn when_the_budget_is_spent_small_requests_still_pass_g_9() {
         })
         .collect();
     until("the budget is spent", || rig.broker().budget.used_bytes() >= 300_000);
+    floods
+}
+
+#[test]
+fn when_the_budget_is_spent_small_requests_still_pass_g_9() {
+    let rig = Rig::with(&["pagemark.memory.budget.bytes=300000"]);
+    let mut good = rig.client();
+    good.create("orders", 1, &[]);
+    let floods = spend_budget(&rig);
     assert_eq!(good.produced("orders", 0, batch(&["small"])), 0);
     assert_eq!(good.commit("readers", "orders", 0, 1), 0);
     // A large one waits for room and goes through once there is some.
@@ -68,16 +74,8 @@ fn a_large_request_waits_for_room_also_where_one_came_before_g_9() {
     let (mut good, mut warm) = (rig.client(), rig.client());
     good.create("orders", 2, &[]);
     assert_eq!(warm.produced("orders", 0, batch_of_bytes(500_000)), 0);
-    let floods: Vec<Raw> = (0..6)
-        .map(|_| {
-            let mut raw = Raw::connect(rig.address);
-            raw.send(&(50i32 << 20).to_be_bytes());
-            raw.send(&[7; 60 * 1024]);
-            raw
-        })
-        .collect();
+    let floods = spend_budget(&rig);
     let budget = &rig.broker().budget;
-    until("the budget is spent", || budget.used_bytes() >= 300_000);
     warm.send(9, &produce_request("orders", 0, -1, Some(batch_of_bytes(500_000))));
     for offset in 0..100 {
         assert_eq!(good.produced("orders", 1, batch(&["small"])), offset);
