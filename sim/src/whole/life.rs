@@ -39,6 +39,8 @@ pub struct Machine {
     pub left: RefCell<DiskState>,
     /// The disk of the process that runs.
     pub disk: RefCell<Option<Arc<SimDisk>>>,
+    /// The connections of the process that runs.
+    pub network: RefCell<SimNetwork>,
     /// Whether something was made to go wrong with the disk of the process that runs.
     pub meddled: Cell<bool>,
     /// How many processes there have been.
@@ -67,6 +69,7 @@ impl Machine {
             planted,
             left: RefCell::new(DiskState::new()),
             disk: RefCell::default(),
+            network: RefCell::default(),
             meddled: Cell::new(false),
             lives: Rc::default(),
             jumped_ms: Arc::default(),
@@ -91,8 +94,18 @@ impl Machine {
     }
 }
 
+/// Closes what a killed life has left, once its tasks are gone: the runtime drops this future behind them.
+struct CloseLast(SimNetwork);
+
+impl Drop for CloseLast {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// Runs until the broker is asked to stop, or ends by itself. A kill drops it at any await.
 pub async fn live(machine: Rc<Machine>) {
+    let network = CloseLast(machine.network.borrow().clone());
     let life = machine.lives.get() + 1;
     machine.lives.set(life);
     let seed = Rng::fork(machine.options.seed, 1_000 + life).next();
@@ -109,7 +122,7 @@ pub async fn live(machine: Rc<Machine>) {
     let sources = SettingsSources { file: None, env: Vec::new(), set: machine.options.settings() };
     let settings = Settings::load(sources).expect("the simulation's settings are legal").settings;
     let host = Arc::new(SimHost::new(Arc::clone(&machine.jumped_ms), Rng::fork(seed, 3), machine.planted));
-    let server = match Server::start_on(&SimNetwork, settings, manual.engine(), host, 2).await {
+    let server = match Server::start_on(&network.0, settings, manual.engine(), host, 2).await {
         Ok(server) => server,
         Err(error) => return did_not_start(&machine, &error.to_string()),
     };

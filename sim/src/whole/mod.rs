@@ -108,6 +108,8 @@ fn build(options: &Options, machine: &Rc<Machine>, world: &Rc<World>) -> Sim<'st
     let of_host = Rc::clone(machine);
     sim.host(BROKER, move || {
         let machine = Rc::clone(&of_host);
+        // A life that ended by itself leaves connections that only go with its runtime.
+        machine.network.take().close();
         async move {
             life::live(machine).await;
             Ok(())

@@ -148,6 +148,7 @@ impl Storm {
 
     /// The process dies, or with the power the machine; it is started again after a while.
     pub fn end_life(&mut self, sim: &mut Sim<'_>, now_ms: u64, power: bool) {
+        self.machine.network.borrow().dies();
         sim.crash(BROKER);
         if let Some(disk) = self.machine.disk.borrow_mut().take() {
             let mut left = disk.state();

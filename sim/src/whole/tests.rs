@@ -12,6 +12,24 @@ fn a_seed_replays_to_the_last_line_and_another_seed_differs() {
     assert_ne!(first, other);
 }
 
+/// A killed broker's connections were closed in the order in which the runtime drops its tasks, which sorts them by numbers that
+/// the whole process counts: a seed gave another run beside other tests, or after other seeds, than alone.
+#[test]
+fn a_run_does_not_depend_on_what_else_the_process_has_run() {
+    let first = run(49).trace; // several connections in its first kill
+    for number in 1..4 {
+        use_up_a_task_number();
+        let again = run(49).trace;
+        let differing = first.iter().zip(&again).position(|(a, b)| a != b);
+        assert_eq!(differing.map(|at| (&first[at], &again[at])), None, "run {number}");
+    }
+}
+
+fn use_up_a_task_number() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async { tokio::spawn(async {}).await }).unwrap();
+}
+
 #[test]
 fn a_few_seeds_keep_every_promise() {
     for seed in 1..=10 {
