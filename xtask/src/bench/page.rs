@@ -196,9 +196,9 @@ comes, which answers\nbefore anything is on stable storage; Pagemark always answ
 - **Brokers**: the release build of this commit with its default settings, and a stock Apache Kafka, one KRaft node (broker
   and controller in one process) with the settings and the Java options that its distribution comes with. In each round every
   broker has its turn on a fresh directory of the same disk; another one begins each time. Before each turn the
-  broker is started and stopped once, so that its program is in memory. Before each scenario the disk is synced; before
-  *produce*, if root runs this, the page cache is emptied, and before *groups* all that the broker has stored is read into it.
-  Each has a warm-up that is not counted.
+  page cache is emptied, if root runs this, and the broker started and stopped once, so that its program is in memory. Before
+  each scenario the disk is synced; before *produce* the page cache is emptied once more, and before *groups* all that the
+  broker has stored is read into it. Each has a warm-up that is not counted.
 - **Records** go through librdkafka with its default settings, but acks=all and idempotence, as Kafka's own client has them;
   Nagle's algorithm off; and 5 ms instead of a second before a consumer with a full queue asks again. *Produce*: values of
   1 KiB, as many as go in, counted when acknowledged. *Consume*: 512 MiB of them, read four times, after once that is not
