@@ -243,8 +243,11 @@ fn run_background(core: &Core, mut background: Background, stop: &AtomicBool) {
             let woken = core.background_wakes.wait_timeout(lane, limit);
             let (back, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
             lane = back;
-            // Others use the disk as well.
-            lane.space.due |= timeout.timed_out() && !rests;
+            if timeout.timed_out() && !rests {
+                // Others use the disk as well; and buffers may have come back since the flusher let them go.
+                lane.space.due = true;
+                lane.writer.buffers.let_go();
+            }
         };
         drop(lane);
         execute_background(core, &mut background, &op);

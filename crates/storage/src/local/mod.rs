@@ -403,4 +403,20 @@ mod tests {
         assert!(matches!(engine.reserve_ids("ids", 1), Err(EngineError::Stopped(_))));
         assert_eq!(engine.topics(), []);
     }
+
+    /// The flusher lets them go once, 50 ms after the last write; a checkpoint or a reader may give one back later.
+    #[test]
+    fn buffers_that_come_back_after_the_idle_mark_are_let_go_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = LocalEngine::open(dir.path(), LocalOptions::default()).unwrap();
+        let buffers = Arc::clone(&engine.core.lane().writer.buffers);
+        for turn in ["by the flusher or the background", "by the background"] {
+            drop(buffers.take(1 << 20));
+            let empty = |_| {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                buffers.waiting_bytes() == 0
+            };
+            assert!((0..6_000).any(empty), "{turn}");
+        }
+    }
 }
