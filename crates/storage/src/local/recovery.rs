@@ -71,6 +71,8 @@ pub(super) fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> OpenErr
 
 /// How far numbers of segments jump where the newest checkpoint was passed over: none is given twice.
 const SKIPPED_SEGMENTS: u64 = 1 << 20;
+/// How far generations jump for each log file whose header could not be read, but may be one day: none is given twice.
+const SKIPPED_GENERATIONS: u64 = 1 << 20;
 
 const DIRS: [&str; 4] = [LOG_DIR, PACK_DIR, SEGMENT_DIR, CHECKPOINT_DIR];
 
@@ -207,6 +209,7 @@ fn initialise(disk: &dyn Disk, options: &LocalOptions, found: &Directory) -> Res
 }
 
 /// What is in the log's directory.
+#[derive(Default)]
 struct LogDir {
     used: BTreeMap<u64, FoundFile>,
     /// The same, for the segments whose data lies in them.
@@ -219,6 +222,8 @@ struct LogDir {
     next_slot: u64,
     /// The generation of a file whose records cannot be told from garbage, and which may follow a checkpoint.
     illegible: Option<u64>,
+    /// Files whose headers the disk did not give; no record of theirs is needed.
+    unread: u64,
 }
 
 impl LogDir {
@@ -228,13 +233,19 @@ impl LogDir {
         replay.end_is_illegible = self.illegible.is_some_and(|generation| generation >= head.position.generation);
         replay
     }
+
+    /// No file has this generation or a higher one.
+    fn next_generation(&self) -> u64 {
+        let greatest = self.used.keys().last().copied().max(self.illegible);
+        let next = greatest.map_or(0, |generation| generation.saturating_add(1));
+        next.saturating_add(self.unread * SKIPPED_GENERATIONS)
+    }
 }
 
 /// Files whose generation is below `oldest` are needed by no checkpoint.
 fn find_log_files(disk: &dyn Disk, mut incarnations: BTreeSet<u64>, oldest: u64) -> Result<LogDir, OpenError> {
     let doing = "reading a log file's header";
-    let (used, files, blank, illegible) = (BTreeMap::new(), BTreeMap::new(), Vec::new(), None);
-    let mut dir = LogDir { used, files, blank, blank_synced: false, next_slot: 1, illegible };
+    let mut dir = LogDir { next_slot: 1, ..LogDir::default() };
     let mut headless = Vec::new();
     for name in list(disk, LOG_DIR)? {
         let Some(slot) = slot_of(&name) else { continue };
@@ -273,8 +284,9 @@ fn find_log_files(disk: &dyn Disk, mut incarnations: BTreeSet<u64>, oldest: u64)
             None => {
                 // It may be the end of the log, of a life that no other file tells of.
                 let needed = claimed_generation(disk, file, len).map_err(io_error(doing))?.filter(|g| *g >= oldest);
-                if let Some(error) = unread.filter(|_| needed.is_some()) {
-                    return Err(OpenError::Io { doing, error });
+                match unread {
+                    Some(error) if needed.is_some() => return Err(OpenError::Io { doing, error }),
+                    unread => dir.unread += u64::from(unread.is_some()),
                 }
                 tracing::error!(slot, ?needed, "a log file's header is damaged; the file is left alone");
                 dir.illegible = dir.illegible.max(needed);
@@ -372,9 +384,9 @@ fn assemble(
     // Changes go on only from a state that is exactly what the chain says.
     let exact = summary.clean && summary.quarantined.len() == known_bad && !single;
     let checkpointer = Checkpointer::new(if exact { chain } else { Chain::default() });
-    let least_generation = next_generation.max(log.illegible.map_or(0, |generation| generation.saturating_add(1)));
+    let next_generation = next_generation.max(log.next_generation());
     log.blank_synced = blank_synced;
-    let mut lane = build_lane(options, fold, (at, next_lsn, least_generation), log, retained, stored);
+    let mut lane = build_lane(options, fold, (at, next_lsn, next_generation), log, retained, stored);
     reuse_retired(&mut lane);
     begin_life(&mut lane, &summary, single, (!damaged).then_some(at));
     look_at_start(disk, &mut lane);
@@ -536,12 +548,11 @@ fn rewrite_tail(disk: &dyn Disk, replay: &Replay<'_>, files: &BTreeMap<u64, Foun
 fn build_lane(
     options: &Arc<LocalOptions>,
     fold: Fold,
-    (at, next_lsn, least_generation): (Position, u64, u64),
+    (at, next_lsn, next_generation): (Position, u64, u64),
     log: LogDir,
     retained: Vec<Retained>,
     stored: StoredAtStart,
 ) -> Lane {
-    let next_generation = log.used.keys().last().map_or(0, |greatest| greatest + 1).max(least_generation);
     let ready = log.blank.iter().filter(|(_, _, len)| usable(options, *len));
     let filled = log.blank_synced;
     let ready = ready

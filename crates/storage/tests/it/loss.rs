@@ -62,10 +62,19 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
+fn logs(disk: &MemoryDisk) -> Vec<String> {
+    disk.files().into_iter().map(|(path, _)| path).filter(|path| path.starts_with("log/")).collect()
+}
+
+/// What a log file says of itself, if it was begun.
+fn generation(disk: &MemoryDisk, path: &str) -> Option<u64> {
+    let bytes = disk.bytes(path);
+    (bytes.len() >= 32).then(|| u64_at(&bytes, 24)).filter(|generation| *generation > 0)
+}
+
 /// The log file of the highest generation.
 fn newest_log(disk: &MemoryDisk) -> String {
-    let logs = disk.files().into_iter().map(|(path, _)| path).filter(|path| path.starts_with("log/"));
-    logs.max_by_key(|path| u64_at(&disk.bytes(path), 24)).unwrap()
+    logs(disk).into_iter().max_by_key(|path| generation(disk, path)).unwrap()
 }
 
 /// Place and length of all records of a kind in a file.
@@ -240,6 +249,42 @@ fn a_log_file_that_is_gone_is_not_a_torn_tail() {
         assert!(!summary.metadata_damaged, "a checkpoint ends it: {summary:?}");
         assert_eq!(quarantined(&summary), [0, 1, 2], "but not the quarantine");
     }
+}
+
+/// The header of a file that had just been begun could not be read at the next start, which gave its generation to another. Once it
+/// could be read, there were two files of one generation, and acknowledged records were taken for rotten.
+#[test]
+fn a_log_file_whose_header_cannot_be_read_at_one_start_harms_nothing_at_the_next() {
+    let (mut went_on, mut died) = (0, true);
+    for ops in 0.. {
+        if !died {
+            break;
+        }
+        let disk = small_directory();
+        disk.restart(Cut::Kill);
+        disk.cut_after(ops);
+        died = ManualEngine::open(disk.clone(), options()).is_err();
+        for path in logs(&disk) {
+            let disk = Arc::new(disk.copy());
+            disk.restart(Cut::Kill);
+            disk.bad_first_sector(Some(&path));
+            let Ok(manual) = ManualEngine::open(disk.clone(), options()) else { continue }; // its records are needed
+            manual.engine().open(ShardId(1), ShardEpoch(1), &keys()).unwrap();
+            append(&manual, 0, 2);
+            drop(manual);
+            disk.bad_first_sector(None);
+            let mut generations: Vec<u64> = logs(&disk).iter().filter_map(|path| generation(&disk, path)).collect();
+            generations.sort_unstable();
+            let files = generations.len();
+            generations.dedup();
+            assert_eq!(generations.len(), files, "{path} after {ops} calls: {generations:?}");
+            let engine = open(&disk).engine();
+            assert_eq!(quarantined(engine.recovery_summary()), [0; 0], "{path} after {ops} calls");
+            assert_eq!(engine.extent(partition(1, 0)).unwrap().durable_end, Offset(3), "{path} after {ops} calls");
+            went_on += 1;
+        }
+    }
+    assert!(went_on > 3, "{went_on} starts went on without a header");
 }
 
 #[test]

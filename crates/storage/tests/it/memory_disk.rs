@@ -69,11 +69,14 @@ struct State {
     ops: u64,
     cut_at: Option<u64>,
     fail_syncs: u32,
+    bad_first_sector: Option<String>,
     capacity: Option<u64>,
     claimed: Option<u64>,
     punched: u64,
     random: u64,
 }
+
+const EIO: i32 = 5;
 
 /// The disk.
 #[derive(Debug, Default)]
@@ -137,6 +140,11 @@ impl MemoryDisk {
     pub fn cut_after(&self, ops: u64) {
         let mut state = self.state();
         state.cut_at = Some(state.ops + ops);
+    }
+
+    /// From now on this file's first sector cannot be read, or all can.
+    pub fn bad_first_sector(&self, path: Option<&str>) {
+        self.state().bad_first_sector = path.map(str::to_owned);
     }
 
     /// The next syncs of files fail, and drop the pages that they were to write.
@@ -285,6 +293,10 @@ impl Disk for MemoryDisk {
     fn read_at(&self, file: FileId, offset: u64, length: usize) -> io::Result<Bytes> {
         let state = &mut *self.state();
         state.tick()?;
+        let bad = state.bad_first_sector.as_ref().and_then(|path| state.names.get(path));
+        if offset < SECTOR as u64 && bad.is_some_and(|inode| state.open.get(&file.0) == Some(inode)) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         let live = &state.inode(file)?.live;
         let bytes = live.get(offset as usize..offset as usize + length).ok_or(io::ErrorKind::UnexpectedEof)?;
         Ok(Bytes::copy_from_slice(bytes))
