@@ -246,7 +246,10 @@ fn run_background(core: &Core, mut background: Background, stop: &AtomicBool) {
             if timeout.timed_out() && !rests {
                 // Others use the disk as well; and buffers may have come back since the flusher let them go.
                 lane.space.due = true;
-                lane.writer.buffers.let_go();
+                let buffers = Arc::clone(&lane.writer.buffers);
+                drop(lane);
+                buffers.let_go();
+                lane = core.lane();
             }
         };
         drop(lane);

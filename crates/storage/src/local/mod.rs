@@ -412,11 +412,12 @@ mod tests {
         let buffers = Arc::clone(&engine.core.lane().writer.buffers);
         for turn in ["by the flusher or the background", "by the background"] {
             drop(buffers.take(1 << 20));
-            let empty = |_| {
-                std::thread::sleep(std::time::Duration::from_millis(10));
-                buffers.waiting_bytes() == 0
-            };
-            assert!((0..6_000).any(empty), "{turn}");
+            let (mut lane, mut looks) = (engine.core.lane(), 0);
+            while buffers.waiting_bytes() > 0 {
+                looks += 1;
+                assert!(looks < 6_000, "{turn}");
+                lane = engine.core.moved.wait_timeout(lane, std::time::Duration::from_millis(10)).unwrap().0;
+            }
         }
     }
 }
