@@ -25,6 +25,7 @@ pub struct SimNetwork(Arc<Connections>);
 #[derive(Default)]
 struct Connections {
     accepted: AtomicU64,
+    closed: AtomicU64,
     /// What was dropped since the life began to die.
     left: Mutex<Option<Left>>,
 }
@@ -46,7 +47,15 @@ impl SimNetwork {
     /// Closes what a dying life has left. To be called on the broker's machine: elsewhere nobody hears of it.
     pub fn close(&self) {
         let left = self.left().take();
-        left.into_iter().flatten().for_each(drop);
+        for half in left.into_iter().flatten() {
+            drop(half);
+            self.0.closed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many halves it has closed.
+    pub fn closed(&self) -> u64 {
+        self.0.closed.load(Ordering::Relaxed)
     }
 
     fn left(&self) -> MutexGuard<'_, Option<Left>> {

@@ -142,6 +142,8 @@ impl Options {
         vec![
             "listeners=PLAINTEXT://127.0.0.1:9092".to_owned(),
             "pagemark.http.listener=".to_owned(),
+            // Not a part of what the machine at hand has.
+            format!("pagemark.memory.budget.bytes={}", 256 << 20),
             format!("offsets.topic.num.partitions={}", self.shards),
             "group.min.session.timeout.ms=100".to_owned(),
             "group.initial.rebalance.delay.ms=0".to_owned(),

@@ -148,7 +148,8 @@ impl Storm {
 
     /// The process dies, or with the power the machine; it is started again after a while.
     pub fn end_life(&mut self, sim: &mut Sim<'_>, now_ms: u64, power: bool) {
-        self.machine.network.borrow().dies();
+        let network = self.machine.network.borrow().clone();
+        network.dies();
         sim.crash(BROKER);
         if let Some(disk) = self.machine.disk.borrow_mut().take() {
             let mut left = disk.state();
@@ -159,7 +160,8 @@ impl Storm {
             }
             *self.machine.left.borrow_mut() = left;
         }
-        self.machine.trace.note(&format!("{now_ms} ms: life {} is over, power: {power}", self.machine.lives.get()));
+        let (life, closed) = (self.machine.lives.get(), network.closed());
+        self.machine.trace.note(&format!("{now_ms} ms: life {life} is over, power: {power}, halves closed: {closed}"));
         self.start_ms = Some(now_ms + 1 + self.rng.below(2_000));
     }
 

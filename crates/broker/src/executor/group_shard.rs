@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: when any of it happens (`groups`, `turn`).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -49,7 +49,7 @@ pub(super) struct OwnedGroupShard {
     pub core: GroupShard,
     pub phase: Phase,
     /// Answers that the core has not given yet.
-    pub parked: HashMap<ReplyTo, GroupAnswer>,
+    pub parked: BTreeMap<ReplyTo, GroupAnswer>,
     /// Answers given, by the end that the log must be durable to.
     held: BTreeMap<Offset, Vec<(GroupAnswer, Answer)>>,
     /// End of what was decided, appended or about to be.
@@ -84,7 +84,7 @@ impl OwnedGroupShard {
             partition,
             core: GroupShard::new(settings),
             phase: Phase::Loading { next: start, end },
-            parked: HashMap::new(),
+            parked: BTreeMap::new(),
             held: BTreeMap::new(),
             appended_end: end,
             durable_end: end,
