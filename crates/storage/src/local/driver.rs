@@ -225,6 +225,7 @@ fn run_flusher(core: &Core, mut flusher: Flusher, stop: &AtomicBool) {
 }
 
 fn run_background(core: &Core, mut background: Background, stop: &AtomicBool) {
+    let buffers = Arc::clone(&core.lane().writer.buffers);
     let mut seen_flushes = 0;
     loop {
         let mut lane = core.lane();
@@ -246,7 +247,6 @@ fn run_background(core: &Core, mut background: Background, stop: &AtomicBool) {
             if timeout.timed_out() && !rests {
                 // Others use the disk as well; and buffers may have come back since the flusher let them go.
                 lane.space.due = true;
-                let buffers = Arc::clone(&lane.writer.buffers);
                 drop(lane);
                 buffers.let_go();
                 lane = core.lane();

@@ -284,9 +284,9 @@ fn find_log_files(disk: &dyn Disk, mut incarnations: BTreeSet<u64>, oldest: u64)
             None => {
                 // It may be the end of the log, of a life that no other file tells of.
                 let needed = claimed_generation(disk, file, len).map_err(io_error(doing))?.filter(|g| *g >= oldest);
-                match unread {
-                    Some(error) if needed.is_some() => return Err(OpenError::Io { doing, error }),
-                    unread => dir.unread += u64::from(unread.is_some()),
+                dir.unread += u64::from(unread.is_some());
+                if let Some(error) = unread.filter(|_| needed.is_some()) {
+                    return Err(OpenError::Io { doing, error });
                 }
                 tracing::error!(slot, ?needed, "a log file's header is damaged; the file is left alone");
                 dir.illegible = dir.illegible.max(needed);

@@ -255,11 +255,8 @@ fn a_log_file_that_is_gone_is_not_a_torn_tail() {
 /// could be read, there were two files of one generation, and acknowledged records were taken for rotten.
 #[test]
 fn a_log_file_whose_header_cannot_be_read_at_one_start_harms_nothing_at_the_next() {
-    let (mut went_on, mut died) = (0, true);
-    for ops in 0.. {
-        if !died {
-            break;
-        }
+    let (mut ops, mut went_on, mut died) = (0, 0, true);
+    while died {
         let disk = small_directory();
         disk.restart(Cut::Kill);
         disk.cut_after(ops);
@@ -283,6 +280,7 @@ fn a_log_file_whose_header_cannot_be_read_at_one_start_harms_nothing_at_the_next
             assert_eq!(engine.extent(partition(1, 0)).unwrap().durable_end, Offset(3), "{path} after {ops} calls");
             went_on += 1;
         }
+        ops += 1;
     }
     assert!(went_on > 3, "{went_on} starts went on without a header");
 }
